@@ -1,0 +1,5 @@
+"""`python -m registry` is `depotry`."""
+
+from registry.cli import main
+
+main()

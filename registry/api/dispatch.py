@@ -1,0 +1,26 @@
+"""Which application answers: by listener first, then by path."""
+
+from starlette.types import ASGIApp
+
+from registry.api.asgi import App, Receive, Scope, Send
+
+
+class Dispatch:
+    """The distribution API for `/v2`, Starlette for the rest, and the operators' application on its own port."""
+
+    def __init__(self, distribution: App, public: ASGIApp, operator: ASGIApp, *, operator_port: int) -> None:
+        self._distribution = distribution
+        self._public = public
+        self._operator = operator
+        self._operator_port = operator_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. The path is judged as it was sent, so that no decoding can move it elsewhere."""
+        server = scope.get("server")
+        raw_path: bytes = scope["raw_path"]
+        if server is not None and server[1] == self._operator_port:
+            await self._operator(scope, receive, send)
+        elif raw_path == b"/v2" or raw_path.startswith(b"/v2/"):
+            await self._distribution(scope, receive, send)
+        else:
+            await self._public(scope, receive, send)

@@ -1,0 +1,77 @@
+"""What happened: one log line and a few counters a request, around every application."""
+
+import logging
+from time import perf_counter
+
+from registry.api.asgi import App, Message, Receive, Scope, Send
+from registry.api.metrics import Metrics
+from registry.api.v2.routes import Route
+
+
+class Observed:
+    """An ASGI application that watches another one."""
+
+    def __init__(self, inner: App, metrics: Metrics) -> None:
+        self._inner = inner
+        self._metrics = metrics
+        self._log = logging.getLogger("depotry.access")
+        self.running = 0
+        metrics.running.set_function(lambda: self.running)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, and write down how it went."""
+        if scope["type"] != "http":
+            return
+        started = perf_counter()
+        seen = _Seen()
+
+        async def receive_seen() -> Message:
+            message = await receive()
+            seen.received += len(message.get("body", b""))
+            return message
+
+        async def send_seen(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                seen.status = message["status"]
+            elif scope["method"] != "HEAD":
+                seen.sent += message.get("count") or len(message.get("body", b""))
+
+        self.running += 1
+        try:
+            await self._inner(scope, receive_seen, send_seen)
+        finally:
+            self.running -= 1
+            self._record(scope, seen, perf_counter() - started)
+
+    def _record(self, scope: Scope, seen: "_Seen", seconds: float) -> None:
+        route = scope.get("depotry.route")
+        label = route.spec_id if isinstance(route, Route) else "none"
+        method = route.method if isinstance(route, Route) else "other"
+        self._metrics.requests.labels(label, method, str(seen.status)).inc()
+        self._metrics.seconds.labels(label, method).observe(seconds)
+        self._metrics.received.inc(seen.received)
+        self._metrics.sent.inc(seen.sent)
+        client = scope.get("client")
+        self._log.info(
+            "request",
+            extra={
+                "method": scope["method"],
+                "path": scope["raw_path"].decode("latin-1"),
+                "status": seen.status,
+                "error": scope.get("depotry.error"),
+                "client": client[0] if client else None,
+                "received_bytes": seen.received,
+                "sent_bytes": seen.sent,
+                "ms": round(seconds * 1000, 1),
+            },
+        )
+
+
+class _Seen:
+    """Status 0 stands for no answer: the client went away."""
+
+    __slots__ = ("received", "sent", "status")
+
+    def __init__(self) -> None:
+        self.status = self.received = self.sent = 0

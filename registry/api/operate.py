@@ -1,0 +1,89 @@
+"""For those who operate it: liveness, readiness, metrics; and a front door that says what this is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from registry import __version__
+from registry.api.metrics import CONTENT_TYPE, Metrics
+from registry.core.errors import RegistryError
+
+Check = Callable[[], Awaitable[None]]
+
+READY_CACHE_S = 1.0
+"""A check writes to the disk: whoever asks more often than this gets the last answer."""
+CHECK_LIMIT_S = 5.0
+NO_STORE = {"cache-control": "no-store"}
+
+
+class Readiness:
+    """Whether requests can be served: the server is not stopping, and what it stands on has really been tried."""
+
+    def __init__(self, checks: dict[str, Check]) -> None:
+        self._checks = checks
+        self._lock = asyncio.Lock()
+        self._result: dict[str, str] = {}
+        self._checked_at = -READY_CACHE_S
+        self.draining = False
+
+    async def problems(self) -> dict[str, str]:
+        """What is wrong, by the name of the part; empty when all is well."""
+        if self.draining:
+            return {"server": "stopping"}
+        async with self._lock:
+            if monotonic() - self._checked_at >= READY_CACHE_S:
+                self._result = await self._try_all()
+                self._checked_at = monotonic()
+            return self._result
+
+    async def _try_all(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, check in self._checks.items():
+            try:
+                async with asyncio.timeout(CHECK_LIMIT_S):
+                    await check()
+            except RegistryError as error:
+                found[name] = error.message
+            except TimeoutError:
+                found[name] = f"no answer within {CHECK_LIMIT_S:.0f} s"
+        return found
+
+
+def public_app(readiness: Readiness) -> Starlette:
+    """What the main listener serves beside `/v2/`."""
+    return Starlette(routes=[Route("/", _front), *_health_routes(readiness)])
+
+
+def operator_app(readiness: Readiness, metrics: Metrics) -> Starlette:
+    """What the listener for operators serves."""
+
+    async def get_metrics(_request: Request) -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE, **NO_STORE})
+
+    return Starlette(routes=[Route("/metrics", get_metrics), *_health_routes(readiness)])
+
+
+def _health_routes(readiness: Readiness) -> list[Route]:
+    async def get_livez(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"}, headers=NO_STORE)
+
+    async def get_readyz(_request: Request) -> Response:
+        problems = await readiness.problems()
+        if problems:
+            return JSONResponse({"status": "not ready", "problems": problems}, 503, headers=NO_STORE)
+        return JSONResponse({"status": "ready"}, headers=NO_STORE)
+
+    return [Route("/livez", get_livez), Route("/readyz", get_readyz)]
+
+
+async def _front(request: Request) -> Response:
+    return PlainTextResponse(
+        f"This is Depotry {__version__}, an OCI registry.\n\n"
+        "    docker push <this host>/<name>:<tag>\n"
+        "    docker pull <this host>/<name>:<tag>\n"
+    )

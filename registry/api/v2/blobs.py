@@ -1,0 +1,72 @@
+"""end-2, end-10: blobs out, and their removal from a repository."""
+
+from registry.api.asgi import Headers, Request
+from registry.api.responses import SAFE_CONTENT, Answer, BlobAnswer
+from registry.api.v2.conditions import etag, not_modified
+from registry.api.v2.target import Services, Target
+from registry.blobstore.base import BlobReader
+from registry.core.byterange import ByteRange, parse_range
+from registry.core.digest import Digest
+from registry.core.errors import RangeUnsatisfiable
+
+
+async def head_blob(services: Services, request: Request, target: Target) -> Answer:
+    """Whether the repository has the blob, and its size."""
+    digest = target.digest
+    blob = await services.pull.stat_blob(target.name, digest)
+    if not_modified(request, digest):
+        return Answer(304, _headers(digest))
+    return Answer(200, [*_headers(digest), _CONTENT_TYPE], length=blob.size)
+
+
+async def get_blob(services: Services, request: Request, target: Target) -> Answer | BlobAnswer:
+    """The blob or a range of it."""
+    digest = target.digest
+    reader = await services.pull.open_blob(target.name, digest)
+    try:
+        if not_modified(request, digest):
+            await reader.aclose()
+            return Answer(304, _headers(digest))
+        return _content(services, request, reader)
+    except RangeUnsatisfiable:
+        await reader.aclose()
+        raise
+
+
+async def delete_blob(services: Services, request: Request, target: Target) -> Answer:
+    """Stop showing the blob in this repository; 405 while a manifest of it needs the blob."""
+    await services.remove.blob(target.name, target.digest)
+    return Answer(202)
+
+
+_CONTENT_TYPE = (b"content-type", b"application/octet-stream")
+
+
+def _headers(digest: Digest) -> Headers:
+    return [
+        (b"docker-content-digest", str(digest).encode()),
+        (b"etag", etag(digest)),
+        (b"accept-ranges", b"bytes"),
+        *SAFE_CONTENT,
+    ]
+
+
+def _content(services: Services, request: Request, reader: BlobReader) -> BlobAnswer:
+    info = reader.info
+    headers = [*_headers(info.key.digest), _CONTENT_TYPE]
+    part = _wanted(request, info.key.digest, info.size)
+    if part is None:
+        return BlobAnswer(200, headers, reader, ByteRange(0, info.size), services.verify_on_read)
+    headers.append((b"content-range", b"bytes %d-%d/%d" % (part.offset, part.last, info.size)))
+    return BlobAnswer(206, headers, reader, part)
+
+
+def _wanted(request: Request, digest: Digest, size: int) -> ByteRange | None:
+    """The range to send, None for all. With an `If-Range` that does not match, the range does not count."""
+    header = request.header(b"range")
+    if header is None:
+        return None
+    condition = request.header(b"if-range")
+    if condition is not None and condition.encode("latin-1") != etag(digest):
+        return None
+    return parse_range(header, size)

@@ -1,0 +1,76 @@
+"""end-3, end-7, end-9: manifests, by tag and by digest."""
+
+from urllib.parse import quote
+
+from registry.api.asgi import Request
+from registry.api.responses import SAFE_CONTENT, Answer
+from registry.api.v2.conditions import entity_tags, etag, not_modified
+from registry.api.v2.target import Services, Target
+from registry.core.digest import Digest
+from registry.core.errors import ManifestTooLarge, TagInvalid
+from registry.core.limits import TAGS_PER_PUSH
+from registry.core.names import Reference, Tag
+from registry.services.push import Condition, ManifestPush
+
+
+async def get_manifest(services: Services, request: Request, target: Target) -> Answer:
+    """The exact bytes and media type that were pushed; for HEAD the same without the bytes.
+
+    `Accept` is not consulted: nothing is ever converted, and a client that cannot use the type says so itself.
+    """
+    stored = await services.pull.manifest(target.name, target.reference)
+    digest = str(stored.digest).encode()
+    headers = [(b"etag", etag(stored.digest)), (b"docker-content-digest", digest), *SAFE_CONTENT]
+    if not_modified(request, stored.digest):
+        return Answer(304, headers)
+    headers.append((b"content-type", stored.media_type.encode()))
+    if request.method == "HEAD":
+        return Answer(200, headers, length=len(stored.payload))
+    return Answer(200, headers, stored.payload)
+
+
+async def put_manifest(services: Services, request: Request, target: Target) -> Answer:
+    """Store a manifest. By digest `?tag=` names tags for it; by tag `?digest=` announces its digest.
+
+    `If-Match` and `If-None-Match` compare with the digest that the tag points to now; 412 if that does not hold.
+    """
+    name, reference, query = target.name, target.reference, request.query()
+    extra = _tags(query.get("tag", []))
+    announced = _announced(reference, query)
+    limit = services.manifest_max_bytes
+    payload = await request.read_all(
+        limit, lambda: ManifestTooLarge(f"a manifest has at most {limit} bytes", limit=limit)
+    )
+    condition = Condition(entity_tags(request, b"if-match"), entity_tags(request, b"if-none-match"))
+    tags = extra if reference.tag is None else (reference.tag, *extra)
+    push = ManifestPush(payload, request.header(b"content-type"), tags, announced, condition)
+    pushed = await services.push.manifest(name, push)
+    headers = [
+        (b"location", f"/v2/{name}/manifests/{quote(str(reference), safe=':')}".encode()),
+        (b"docker-content-digest", str(pushed.digest).encode()),
+        (b"etag", etag(pushed.digest)),
+    ]
+    if pushed.subject is not None:
+        headers.append((b"oci-subject", str(pushed.subject).encode()))
+    if extra:
+        headers.append((b"oci-tag", ", ".join(extra).encode()))
+    return Answer(201, headers)
+
+
+async def delete_manifest(services: Services, request: Request, target: Target) -> Answer:
+    """Remove a tag, or by digest a manifest and every tag that points to it."""
+    await services.remove.manifest(target.name, target.reference)
+    return Answer(202)
+
+
+def _tags(texts: list[str]) -> tuple[Tag, ...]:
+    if len(texts) > TAGS_PER_PUSH:
+        raise TagInvalid(f"one push sets at most {TAGS_PER_PUSH} tags")
+    return tuple(dict.fromkeys(Tag.parse(text) for text in texts))
+
+
+def _announced(reference: Reference, query: dict[str, list[str]]) -> Digest | None:
+    if reference.digest is not None:
+        return reference.digest
+    texts = query.get("digest")
+    return None if texts is None else Digest.parse(texts[-1])

@@ -1,0 +1,122 @@
+"""The table of the distribution API, and the ASGI application that serves it.
+
+A route without an action cannot be written; who may do what is decided by that column.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from registry.api import errors
+from registry.api.asgi import ClientGone, Receive, Request, Scope, Send
+from registry.api.responses import Answer, BlobAnswer
+from registry.api.v2.blobs import delete_blob, get_blob, head_blob
+from registry.api.v2.lists import get_catalog, get_referrers, get_tags, ping
+from registry.api.v2.manifests import delete_manifest, get_manifest, put_manifest
+from registry.api.v2.target import Services, Target, locate
+from registry.api.v2.uploads import delete_upload, get_upload, patch_upload, post_upload, put_upload
+from registry.core.access import Action
+from registry.core.errors import ContentCorrupt, Draining, MethodNotAllowed, RegistryError, RouteUnknown
+
+Handler = Callable[[Services, Request, Target], Awaitable[Answer | BlobAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint: its id in the specification, method, kind of target, needed action, and handler."""
+
+    spec_id: str
+    method: str
+    kind: str
+    action: Action
+    handler: Handler
+
+
+ROUTES = (
+    Route("end-1", "GET", "ping", Action.PING, ping),
+    Route("end-1", "HEAD", "ping", Action.PING, ping),
+    Route("end-2", "GET", "blob", Action.PULL, get_blob),
+    Route("end-2", "HEAD", "blob", Action.PULL, head_blob),
+    Route("end-3", "GET", "manifest", Action.PULL, get_manifest),
+    Route("end-3", "HEAD", "manifest", Action.PULL, get_manifest),
+    Route("end-4a/4b/11", "POST", "uploads", Action.PUSH, post_upload),
+    Route("end-5", "PATCH", "upload", Action.PUSH, patch_upload),
+    Route("end-6", "PUT", "upload", Action.PUSH, put_upload),
+    Route("end-7", "PUT", "manifest", Action.PUSH, put_manifest),
+    Route("end-8", "GET", "tags", Action.PULL, get_tags),
+    Route("end-8", "HEAD", "tags", Action.PULL, get_tags),
+    Route("end-9", "DELETE", "manifest", Action.DELETE, delete_manifest),
+    Route("end-10", "DELETE", "blob", Action.DELETE, delete_blob),
+    Route("end-12", "GET", "referrers", Action.PULL, get_referrers),
+    Route("end-12", "HEAD", "referrers", Action.PULL, get_referrers),
+    Route("end-13", "GET", "upload", Action.PUSH, get_upload),
+    Route("end-13", "HEAD", "upload", Action.PUSH, get_upload),
+    Route("end-14", "DELETE", "upload", Action.PUSH, delete_upload),
+    Route("catalog", "GET", "catalog", Action.CATALOG, get_catalog),
+    Route("catalog", "HEAD", "catalog", Action.CATALOG, get_catalog),
+)
+_BY_KIND = {(route.kind, route.method): route for route in ROUTES}
+
+
+def _find(request: Request) -> tuple[Route, Target]:
+    """The route and target of a request. Raises RouteUnknown, MethodNotAllowed, NameInvalid."""
+    target = locate(request.raw_path)
+    if target is None:
+        raise RouteUnknown("the distribution API has no such path")
+    route = _BY_KIND.get((target.kind, request.method))
+    if route is None:
+        allow = [known.method for known in ROUTES if known.kind == target.kind]
+        raise MethodNotAllowed("this path does not have this method", allow=allow)
+    return route, target
+
+
+class DistributionApi:
+    """`/v2/` as an ASGI application. The error boundary of everything below it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._log = logging.getLogger("depotry.api")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer_or_put_aside(request, send)
+            close = not await request.drain()
+            await answer.send(scope, send, close=close)
+        except (ClientGone, ConnectionError):
+            scope["depotry.error"] = "CLIENT_GONE"
+        except ContentCorrupt:
+            scope["depotry.error"] = "CONTENT_CORRUPT"
+            self._log.exception("a stored blob is corrupt; its download was cut")
+
+    async def _answer_or_put_aside(self, request: Request, send: Send) -> Answer | BlobAnswer:
+        """A request is cancelled when the server stops and cannot wait any longer. Its upload is kept by then, and
+        the client learns that it may go on with it later."""
+        try:
+            return await self._answer(request)
+        except asyncio.CancelledError:
+            stopping = Draining("the server is stopping; what arrived is kept", retry_after_s=1)
+            await self._failed(request, stopping).send(request.scope, send, close=True)
+            raise
+
+    async def _answer(self, request: Request) -> Answer | BlobAnswer:
+        try:
+            route, target = _find(request)
+            request.scope["depotry.route"] = route
+            return await route.handler(self._services, request, target)
+        except RegistryError as error:
+            return self._failed(request, error)
+        except (ClientGone, ConnectionError):
+            raise
+        except Exception:  # the boundary: whatever it was, the client gets an answer and the log the reason
+            self._log.exception("a request failed")
+            return errors.internal_error()
+
+    def _failed(self, request: Request, error: RegistryError) -> Answer:
+        answer = errors.answer_to(error, request)
+        request.scope["depotry.error"] = errors.TABLE[type(error)][1]
+        if answer.status >= 500:
+            self._log.error("%s", error.message, exc_info=error)
+        return answer

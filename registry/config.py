@@ -1,0 +1,430 @@
+"""The settings: read once, from all sources, with every problem reported at once.
+
+Precedence: default < TOML file (`DEPOTRY_CONFIG` or `--config`) < environment < flags. A source that is
+overridden is still checked, so that a mistake does not wait for the day on which the flag is left out.
+"""
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from registry.core.limits import MANIFEST_MAX_BYTES, MIB
+
+ENV_PREFIX: Final = "DEPOTRY_"
+MASK: Final = "***"
+PORT_MAX: Final = 65_535
+
+_NO_SETTINGS: Final = frozenset({"DEPOTRY_CONFIG", "DEPOTRY_TOOLS", "DEPOTRY_TESTS_REQUIRE_ALL"})
+# Kubernetes sets these in every pod next to a service called "depotry", DEPOTRY_PORT=tcp://… among them.
+_SERVICE_LINK: Final = re.compile(r"DEPOTRY_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_\w+)?")
+_SERVICE_LINK_PORT: Final = re.compile(r"(tcp|udp|sctp)://.+")
+
+_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+_SIZE_UNITS: Final = {"": 1, "b": 1} | {
+    f"{prefix}{suffix}": base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for suffix, base in (("b", 1000), ("ib", 1024))
+}
+_DURATION_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_URL_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
+# Up to the last @: a password may hold one, and hiding too much is the better mistake.
+_URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
+_DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
+
+
+class ConfigProblems(Exception):
+    """The configuration cannot be used. `problems` has one line for each reason, naming its source."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse_size(value: object) -> object:
+    """Bytes of a text such as `64MiB`, `4 MB` or `512`; what is no text passes. Raises ValueError."""
+    return _measure(value, _SIZE_UNITS, "a size such as 64MiB, 4 MB or a number of bytes")
+
+
+def parse_duration(value: object) -> object:
+    """Seconds of a text such as `30s`, `24h` or `0.5`; what is no text passes. Raises ValueError."""
+    return _measure(value, _DURATION_UNITS, "a time such as 30s, 24h or a number of seconds")
+
+
+def _measure(value: object, units: Mapping[str, float], wanted: str) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _QUANTITY.fullmatch(value.strip())
+    unit = units.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f"is not {wanted}")
+    amount = float(match[1]) * unit if "." in match[1] or isinstance(unit, float) else int(match[1]) * unit
+    return int(amount) if amount == int(amount) else amount
+
+
+def _check_text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise ValueError("is empty")
+    if "\0" in value or not value.isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return value
+
+
+def _check_path(value: object) -> object:
+    checked = _check_text(os.fspath(value) if isinstance(value, Path) else value)
+    return Path(checked).expanduser() if isinstance(checked, str) else checked
+
+
+def _check_host(value: object) -> object:
+    checked = _check_text(value)
+    return checked.strip().removeprefix("[").removesuffix("]") if isinstance(checked, str) else checked
+
+
+def _check_database(value: object) -> object:
+    checked = _check_text(value)
+    if not isinstance(checked, str):
+        return checked
+    scheme = checked.partition(":")[0]
+    if scheme != "sqlite":
+        raise ValueError(f"only sqlite:///<path> works so far, not {scheme[:20]!r}")
+    if _DATABASE.fullmatch(checked) is None:
+        raise ValueError("must be sqlite:///<path>: a file, without options after `?`")
+    return checked
+
+
+def _check_storage(value: object) -> object:
+    checked = _check_text(value)
+    if not isinstance(checked, str) or checked == "memory:":
+        return checked
+    scheme = _URL_SCHEME.match(checked)
+    if scheme is None:
+        return f"file:{checked}"
+    if scheme[1] != "file":
+        raise ValueError(f"only file:<path>, a plain path or memory: work so far, not {scheme[1][:20]!r}")
+    if re.fullmatch(r"file:(?://(?=/))?([^/]|/(?!/)).*", checked, re.DOTALL) is None:
+        raise ValueError("must be file:<path>, without the name of a machine")
+    return checked.replace("file:///", "file:/", 1)
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Seconds = Annotated[int, BeforeValidator(parse_duration)]
+FineSeconds = Annotated[float, BeforeValidator(parse_duration)]
+Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
+Host = Annotated[str, BeforeValidator(_check_host)]
+
+
+class Settings(BaseModel):
+    """What an operator can choose. Names end in their unit: `_bytes`, `_s` (seconds)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address to listen on; other than loopback needs expose_without_login.",
+    )
+    port: Port = Field(default=5000, description="TCP port to listen on; 0 takes any free one.")
+    data: Annotated[Path, BeforeValidator(_check_path)] = Field(
+        default=Path("depotry-data"),
+        description="Folder of everything that is stored; made when it is missing.",
+    )
+    database: Annotated[str | None, BeforeValidator(_check_database)] = Field(
+        default=None,
+        description="URL of the database: sqlite:///<path of its file>.",
+        json_schema_extra={"default_text": "sqlite:///<data>/registry.db"},
+    )
+    storage: Annotated[str | None, BeforeValidator(_check_storage)] = Field(
+        default=None,
+        description="Where blobs are: file:<folder>, a plain path, or memory: (gone at the stop).",
+        json_schema_extra={"default_text": "file:<data>/blobs"},
+    )
+    expose_without_login: bool = Field(
+        default=False,
+        description="Allow a host that is not loopback:"
+        " anyone who can reach this address may read, overwrite and delete everything.",
+    )
+    metrics_host: Host = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
+    metrics_port: Annotated[Port | None, Field()] = Field(
+        default=None,
+        description="TCP port of /metrics, /livez and /readyz; 0 takes any free one.",
+        json_schema_extra={"default_text": "<port> + 1"},
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="Form of log lines; auto is text on a terminal and json elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least important log lines that are written."
+    )
+    references: Literal["strict", "sparse-index", "off"] = Field(
+        default="sparse-index",
+        description="What a pushed manifest may name that the repository lacks:"
+        " strict nothing, sparse-index manifests of an index, off anything.",
+    )
+    verify_on_read: bool = Field(
+        default=False,
+        description="Hash each blob again while it is downloaded, and cut the download on a difference.",
+    )
+    manifest_max_bytes: Size = Field(
+        default=MANIFEST_MAX_BYTES,
+        ge=MIB,
+        le=64 * MIB,
+        description="The largest manifest that is taken, in bytes.",
+    )
+    upload_ttl_s: Seconds = Field(
+        default=86_400, ge=60, description="Seconds that an unfinished upload is kept after its last byte."
+    )
+    lease_s: Seconds = Field(
+        default=86_400,
+        ge=60,
+        description="Seconds that a finished blob is kept before a manifest must name it.",
+    )
+    storage_reserve_bytes: Size = Field(
+        default=64 * MIB, ge=0, description="Free bytes on the disk below which pushes are refused."
+    )
+    drain_timeout_s: FineSeconds = Field(
+        default=30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that running requests get to finish when the server stops.",
+    )
+    header_timeout_s: FineSeconds = Field(
+        default=10.0, gt=0, le=3600, description="Seconds that a client has to send a request's headers."
+    )
+    body_min_bytes_per_s: Size = Field(
+        default=1024,
+        ge=0,
+        description="Bytes a second, averaged over 30 seconds, below which a sender is cut off.",
+    )
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the database with its default filled in."""
+        return self.database or f"sqlite:///{self.data / 'registry.db'}"
+
+    @property
+    def database_path(self) -> Path:
+        """The file of the database. Use this, not the URL, where a folder's name may hold a `?`."""
+        return (
+            self.data / "registry.db" if self.database is None else Path(self.database[len("sqlite:///") :])
+        )
+
+    @property
+    def storage_url(self) -> str:
+        """`file:<path>` or `memory:`, with the default filled in."""
+        return self.storage or f"file:{self.data / 'blobs'}"
+
+    @property
+    def storage_path(self) -> Path | None:
+        """The folder of the blobs, None when they are in memory."""
+        url = self.storage_url
+        return None if url == "memory:" else Path(url.removeprefix("file:")).expanduser()
+
+    @property
+    def effective_metrics_port(self) -> int:
+        """The port of the second listener: as set, or the one after `port` (any free one after 0)."""
+        if self.metrics_port is not None:
+            return self.metrics_port
+        return self.port + 1 if self.port else 0
+
+    def masked(self) -> dict[str, object]:
+        """Each setting with its effective value as TOML can hold it, passwords replaced by `***`."""
+        values: dict[str, object] = {name: getattr(self, name) for name in type(self).model_fields}
+        values |= {"database": self.database_url, "storage": self.storage_url}
+        values["metrics_port"] = self.effective_metrics_port
+        return {name: _shown(value) for name, value in values.items()}
+
+    def toml(self) -> str:
+        """`masked()` as a TOML file that `load` takes back."""
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in self.masked().items())
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return mask_url(value) if isinstance(value, str) else value
+
+
+def mask_url(text: str) -> str:
+    """The text with the password of a `scheme://user:password@host` replaced by `***`."""
+    return _URL_PASSWORD.sub(rf"\1:{MASK}", text)
+
+
+def _toml(value: object) -> str:
+    # A JSON string is a TOML string as long as nothing beyond ASCII is escaped, and DEL is.
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """One setting as documentation shows it; all are texts, the default as it could be written."""
+
+    name: str
+    env: str
+    flag: str
+    default: str
+    description: str
+
+
+def describe() -> list[SettingInfo]:
+    """Every setting, in the order of the class."""
+    return [
+        SettingInfo(
+            name, env_name(name), flag_name(name), _default_text(name, field), field.description or ""
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def env_name(name: str) -> str:
+    """The environment variable of a setting: `DEPOTRY_PORT` of `port`."""
+    return ENV_PREFIX + name.upper()
+
+
+def flag_name(name: str) -> str:
+    """The flag of a setting: `--metrics-port` of `metrics_port`."""
+    return "--" + name.replace("_", "-")
+
+
+def _default_text(name: str, field: FieldInfo) -> str:
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["default_text"])
+    value = field.default
+    if name.endswith("_bytes") and value >= MIB:
+        return f"{value // MIB}MiB"
+    if name.endswith("_s") and name != "body_min_bytes_per_s":
+        return f"{int(value) // 3600}h" if value >= 3600 else f"{value:g}s"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Values of one place, and how that place spells the name of a setting."""
+
+    label: Callable[[str], str]
+    values: Mapping[str, object]
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str], config_file: Path | None) -> Settings:
+    """The settings of all sources together.
+
+    `flags` maps names of settings to values, None for a flag that was not given; `config_file` is that of
+    `--config`. Raises ConfigProblems with every problem of every source.
+    """
+    problems: list[str] = []
+    named = environ.get("DEPOTRY_CONFIG")
+    path = config_file or (Path(named).expanduser() if named else None)
+    sources = [
+        _file_source(path, problems),
+        _Source(env_name, dict(_environment(environ))),
+        _Source(flag_name, {name: value for name, value in flags.items() if value is not None}),
+    ]
+    values: dict[str, object] = {}
+    labels: dict[str, str] = {}
+    for source in sources:
+        wrong = dict(_problems(source))
+        problems += wrong.values()
+        values |= {name: value for name, value in source.values.items() if name not in wrong}
+        labels |= {name: source.label(name) for name in source.values}
+    settings = Settings.model_validate(values)
+    problems += _contradictions(settings, labels)
+    if problems:
+        raise ConfigProblems(problems)
+    return settings
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for variable, value in environ.items():
+        # An empty variable is what compose files make of one that is not set.
+        if not variable.startswith(ENV_PREFIX) or variable in _NO_SETTINGS or not value:
+            continue
+        linked = variable == env_name("port") and _SERVICE_LINK_PORT.fullmatch(value)
+        if not linked and _SERVICE_LINK.fullmatch(variable) is None:
+            yield variable.removeprefix(ENV_PREFIX).lower(), value
+
+
+def _file_source(path: Path | None, problems: list[str]) -> _Source:
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            problems.append(f"{path}: cannot be read: {error.strerror}")
+        except ValueError as error:
+            problems.append(f"{path}: is not TOML: {error}")
+    return _Source(lambda name: f"{path}: {name}", values)
+
+
+def _problems(source: _Source) -> Iterator[tuple[str, str]]:
+    """Each name that cannot be used, with the line that says why."""
+    try:
+        Settings.model_validate(dict(source.values))
+    except ValidationError as error:
+        # The value itself stays out of the text: it may hold a password.
+        for detail in error.errors(include_input=False, include_url=False):
+            name = str(detail["loc"][0])
+            if detail["type"] == "extra_forbidden":
+                yield name, f"{source.label(name)} is not a setting{_suggestion(name, source)}"
+            else:
+                yield name, f"{source.label(name)}: {_sentence(detail['msg'])}"
+
+
+def _suggestion(name: str, source: _Source) -> str:
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), Settings.model_fields, n=1)
+    return f"; did you mean {source.label(close[0])}?" if close else ""
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message.replace("Input should be", "must be").replace("Input", "it")
+
+
+def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[str]:
+    if not settings.expose_without_login and not is_loopback(settings.host):
+        yield (
+            f"{labels.get('host', 'host')}: {settings.host} can be reached from other machines, and there is"
+            " no login yet: anyone who can reach this address may read, overwrite and delete everything."
+            f" If that is what you want, say so with {flag_name('expose_without_login')}"
+            f" ({env_name('expose_without_login')}=true)"
+        )
+    if settings.effective_metrics_port > PORT_MAX:
+        yield f"{labels.get('port', 'port')}: the metrics port would be {PORT_MAX + 1}; set metrics_port"
+    same_port = settings.port and settings.port == settings.effective_metrics_port
+    if same_port and settings.host == settings.metrics_host:
+        yield f"{labels.get('metrics_port', 'metrics_port')}: is the same as port; it needs one of its own"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address. A name other than `localhost` counts as reachable."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def markdown_table() -> str:
+    """The table of the README: one row a setting."""
+    rows = [
+        f"| `{info.name}` | `{info.env}` | `{info.default}` | {info.description} |" for info in describe()
+    ]
+    return "\n".join(["| setting | environment | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown_table())

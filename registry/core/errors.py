@@ -1,0 +1,154 @@
+"""Everything that can go wrong, as one tree of exceptions that carry facts.
+
+    RegistryError
+    ├── InvalidRequest                the request itself is wrong, whatever the registry holds
+    │   ├── NameInvalid  TagInvalid  DigestInvalid  DigestMismatch  SizeInvalid  PageInvalid
+    │   ├── ManifestInvalid  BodyTooLarge  ManifestTooLarge  ContentEncodingUnsupported
+    │   └── RangeInvalid  RangeUnsatisfiable  ChunkOutOfOrder
+    ├── NotFound
+    │   └── NameUnknown  ManifestUnknown  BlobUnknown  UploadUnknown  ReferencesUnknown
+    │       RouteUnknown
+    ├── Refused                       understood, and against the state of the registry
+    │   └── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed
+    └── OurFault                      never the client's mistake, never a 404
+        └── Unavailable  StorageFull  Draining  ContentCorrupt
+
+`api/errors.py` turns each class into a status and a code; a test keeps that table complete.
+A fact is a plain value (text, number, list or dict of them) and ends up in the `detail` of the answer,
+so it never holds a secret or a path on the server.
+"""
+
+from typing import Any
+
+
+class RegistryError(Exception):
+    """The base: `message` is one sentence for people, `facts` is what a program can use."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts: dict[str, Any] = facts
+
+
+class InvalidRequest(RegistryError):
+    """The request is wrong in itself."""
+
+
+class NameInvalid(InvalidRequest):
+    """A repository name outside the grammar of the specification."""
+
+
+class TagInvalid(InvalidRequest):
+    """A tag outside the grammar of the specification."""
+
+
+class DigestInvalid(InvalidRequest):
+    """Not a digest, or one of an algorithm that is not supported."""
+
+
+class DigestMismatch(InvalidRequest):
+    """The content does not have the digest that was announced."""
+
+
+class SizeInvalid(InvalidRequest):
+    """A length that contradicts the content."""
+
+
+class PageInvalid(InvalidRequest):
+    """`n` or `last` of a listing cannot be."""
+
+
+class ManifestInvalid(InvalidRequest):
+    """The manifest is no manifest, or not one of the announced type."""
+
+
+class BodyTooLarge(InvalidRequest):
+    """A body over the limit of its endpoint."""
+
+
+class ManifestTooLarge(InvalidRequest):
+    """A manifest over the limit."""
+
+
+class ContentEncodingUnsupported(InvalidRequest):
+    """A compressed request body: content is stored exactly as it is sent."""
+
+
+class RangeInvalid(InvalidRequest):
+    """A `Content-Range` that is no range, or that contradicts the body's length."""
+
+
+class RangeUnsatisfiable(InvalidRequest):
+    """A `Range` of a blob that holds no byte of it. Fact: `size`, in bytes."""
+
+
+class ChunkOutOfOrder(InvalidRequest):
+    """A chunk that does not begin where the upload stands. Fact: `offset`, in bytes."""
+
+
+class NotFound(RegistryError):
+    """The thing is not there, or not visible to the caller."""
+
+
+class NameUnknown(NotFound):
+    """No such repository."""
+
+
+class ManifestUnknown(NotFound):
+    """No manifest under this tag or digest in this repository."""
+
+
+class BlobUnknown(NotFound):
+    """No such blob in this repository."""
+
+
+class UploadUnknown(NotFound):
+    """No such upload in this repository."""
+
+
+class ReferencesUnknown(NotFound):
+    """A manifest names blobs or manifests that the repository does not hold. Fact: `missing`."""
+
+
+class RouteUnknown(NotFound):
+    """No endpoint has this path."""
+
+
+class Refused(RegistryError):
+    """Understood, but the registry's state does not allow it."""
+
+
+class BlobInUse(Refused):
+    """A blob that manifests of the repository use. Fact: `manifests`, up to ten of their digests."""
+
+
+class UploadBusy(Refused):
+    """Another request is writing to this upload."""
+
+
+class PreconditionFailed(Refused):
+    """`If-Match` or `If-None-Match` does not hold. Fact: `current`, the digest of the tag or None."""
+
+
+class MethodNotAllowed(Refused):
+    """The endpoint exists, but not with this method. Fact: `allow`, the methods it has."""
+
+
+class OurFault(RegistryError):
+    """A failure of the registry or of what it stands on. The client may try again."""
+
+
+class Unavailable(OurFault):
+    """The database or the store does not answer."""
+
+
+class StorageFull(OurFault):
+    """No room for more content."""
+
+
+class Draining(OurFault):
+    """The server is stopping, and a running upload was put aside to be resumed."""
+
+
+class ContentCorrupt(OurFault):
+    """Stored content is missing, short, or not what its digest says."""

@@ -1,0 +1,25 @@
+"""Limits that are part of the product. What an operator may change is a setting in `config.py`."""
+
+MIB = 1024 * 1024
+
+NAME_MAX_CHARS = 255
+MANIFEST_MAX_BYTES = 4 * MIB
+MANIFEST_MAX_REFERENCES = 16_384
+"""Descriptors in one manifest: bounds the rows that one push writes."""
+INDEX_MAX_DEPTH = 32
+"""Indexes of indexes. Real ones have two levels."""
+CONFIG_MAX_BYTES = 1 * MIB
+"""An image config over this is stored like any blob, but not summarised."""
+TAGS_PER_PUSH = 100
+PAGE_MAX = 10_000
+"""The most entries that `n` can ask for; the rest follows by `Link`."""
+CATALOG_PAGE_DEFAULT = 1_000
+TAGS_UNPAGED_MAX = 100_000
+"""Entries of a tag list without `n`, which clients expect to be whole."""
+REFERRERS_PAGE_BYTES = 4_000_000
+"""Size of a page of referrers: clients read at most 4 MiB and some do not follow `Link`."""
+ERROR_DETAIL_MAX = 100
+"""Missing references named in one error."""
+CHUNK_BYTES = 1 * MIB
+"""Bytes moved by one hop to a thread."""
+SIZE_MAX = 2**63 - 1

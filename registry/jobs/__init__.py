@@ -1,0 +1,1 @@
+"""What nobody waits for: work on the whole of what is stored."""

@@ -1,0 +1,195 @@
+"""Blobs, their links to repositories, and the objects behind them."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Update, bindparam, delete, exists, select, update
+from sqlalchemy.engine import Connection
+
+from registry.core.digest import Digest
+from registry.core.names import RepositoryName
+from registry.metadata.insert import insert
+from registry.metadata.schema import blobs, manifest_blobs, manifests, objects, repositories, repository_blobs
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedBlob:
+    """A blob as a repository shows it. `size` in bytes, `protect_until` in ms since 1970."""
+
+    digest: Digest
+    size: int
+    object_id: int
+    protect_until: int
+    corrupt: bool
+    referenced: bool
+    """Whether a manifest of any repository uses it."""
+
+
+_COLUMNS = (
+    blobs.c.digest,
+    blobs.c.size,
+    blobs.c.object_id,
+    blobs.c.protect_until,
+    objects.c.corrupt_at,
+    exists().where(manifest_blobs.c.linked_digest == blobs.c.digest).label("referenced"),
+)
+_LINKED = (
+    select(*_COLUMNS)
+    .select_from(repositories)
+    .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
+    .join(blobs, blobs.c.digest == repository_blobs.c.digest)
+    .join(objects, objects.c.id == blobs.c.object_id)
+    .where(repositories.c.name == bindparam("name"), repository_blobs.c.digest == bindparam("digest"))
+)
+_ANYWHERE = (
+    select(*_COLUMNS)
+    .join(objects, objects.c.id == blobs.c.object_id)
+    .where(blobs.c.digest == bindparam("digest"))
+    .where(exists().where(repository_blobs.c.digest == blobs.c.digest))
+)
+_BLOB = (
+    select(blobs.c.object_id, blobs.c.protect_until, objects.c.corrupt_at)
+    .join(objects, objects.c.id == blobs.c.object_id)
+    .where(blobs.c.digest == bindparam("digest"))
+    .with_for_update(of=blobs)
+)
+_PROTECT = (
+    update(blobs)
+    .where(blobs.c.digest == bindparam("blob"), blobs.c.protect_until < bindparam("until"))
+    .values(protect_until=bindparam("until"))
+)
+_FILL_EDGES = (
+    update(manifest_blobs)
+    .where(
+        manifest_blobs.c.repository_id == bindparam("repository"),
+        manifest_blobs.c.digest == bindparam("blob"),
+        manifest_blobs.c.linked_digest.is_(None),
+    )
+    .values(linked_digest=manifest_blobs.c.digest)
+)
+_BECOME_LIVE = (
+    update(objects)
+    .where(objects.c.id == bindparam("object"), objects.c.state == "uploading")
+    .values(state="live", digest=bindparam("blob"), size=bindparam("bytes"))
+)
+_ABANDON = (
+    update(objects)
+    .where(objects.c.id == bindparam("object"), objects.c.state == "uploading")
+    .values(state="dead", dead_at=bindparam("now"))
+)
+_RETIRE = (
+    update(objects)
+    .where(objects.c.id == bindparam("object"), objects.c.state == "live")
+    .values(state="dead", dead_at=bindparam("now"))
+)
+_USERS = (
+    select(manifests.c.digest)
+    .join(manifest_blobs, manifest_blobs.c.manifest_id == manifests.c.id)
+    .where(
+        manifest_blobs.c.repository_id == bindparam("repository"),
+        manifest_blobs.c.digest == bindparam("digest"),
+    )
+    .order_by(manifests.c.id)
+    .limit(bindparam("count"))
+)
+
+
+def linked(connection: Connection, name: RepositoryName, digest: Digest) -> LinkedBlob | None:
+    """The blob, if the repository of this name shows it."""
+    row = connection.execute(_LINKED, {"name": name, "digest": digest.pack()}).first()
+    return (
+        None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
+    )
+
+
+def anywhere(connection: Connection, digest: Digest) -> LinkedBlob | None:
+    """The blob, if any repository shows it."""
+    row = connection.execute(_ANYWHERE, {"digest": digest.pack()}).first()
+    return (
+        None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
+    )
+
+
+def protect(connection: Connection, digest: Digest, *, until: int) -> None:
+    """Lengthen the lease of a blob to `until`; a longer one stays."""
+    connection.execute(_PROTECT, {"blob": digest.pack(), "until": until})
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """Content that the store has published and SQL is about to name."""
+
+    digest: Digest
+    object_id: int
+    size: int
+
+
+def publish(connection: Connection, new: NewObject, *, broken: int | None, until: int, now: int) -> bool:
+    """Make content available (T3 of the storage protocol); True if it is served from the new object from now on.
+
+    A healthy blob of this digest stays on the object it has, and the new one is dead. One that is known as corrupt,
+    or whose object is `broken`, moves to the new object.
+    """
+    packed = new.digest.pack()
+    existing = connection.execute(_BLOB, {"digest": packed}).first()
+    if existing is not None and existing[2] is None and existing[0] != broken:
+        protect(connection, new.digest, until=until)
+        abandon(connection, new.object_id, now=now)
+        return False
+    _once(connection, _BECOME_LIVE, {"object": new.object_id, "blob": packed, "bytes": new.size})
+    row = {"size": new.size, "object_id": new.object_id, "protect_until": until}
+    if existing is None:
+        connection.execute(insert(connection, blobs), {"digest": packed, "created_at": now, **row})
+    else:
+        connection.execute(update(blobs).where(blobs.c.digest == packed), row)
+        _once(connection, _RETIRE, {"object": existing[0], "now": now})
+    return True
+
+
+def abandon(connection: Connection, object_id: int, *, now: int) -> None:
+    """An object that was never published, or not needed, is dead. A live one is never touched."""
+    connection.execute(_ABANDON, {"object": object_id, "now": now})
+
+
+def _once(connection: Connection, step: Update, parameters: dict[str, object]) -> None:
+    """Take an object from one state to the next. Anything but one row means that somebody else owns it."""
+    if connection.execute(step, parameters).rowcount != 1:
+        raise RuntimeError(f"object {parameters['object']} is not in the state that it was left in")
+
+
+def link(connection: Connection, repository_id: int, digest: Digest, *, now: int) -> None:
+    """Show a blob in a repository, also to the manifests that were waiting for it."""
+    packed = digest.pack()
+    row = {"repository_id": repository_id, "digest": packed, "created_at": now}
+    connection.execute(insert(connection, repository_blobs).on_conflict_do_nothing(), row)
+    connection.execute(_FILL_EDGES, {"repository": repository_id, "blob": packed})
+
+
+def unlink(connection: Connection, repository_id: int, digest: Digest) -> bool:
+    """Stop showing a blob in a repository; False if it was not shown."""
+    where = (repository_blobs.c.repository_id == repository_id, repository_blobs.c.digest == digest.pack())
+    return connection.execute(delete(repository_blobs).where(*where)).rowcount == 1
+
+
+def users(connection: Connection, repository_id: int, digest: Digest, *, count: int) -> list[Digest]:
+    """Up to `count` manifests of the repository that use the blob."""
+    found = connection.execute(
+        _USERS, {"repository": repository_id, "digest": digest.pack(), "count": count}
+    ).scalars()
+    return [Digest.unpack(packed) for packed in found]
+
+
+def mark_corrupt(connection: Connection, object_id: int, *, now: int) -> None:
+    """This object's bytes are not what they should be: the next push of its digest replaces it."""
+    where = (objects.c.id == object_id, objects.c.corrupt_at.is_(None))
+    connection.execute(update(objects).where(*where).values(corrupt_at=now))
+
+
+def live_page(connection: Connection, *, after: int, count: int) -> list[NewObject]:
+    """The next live objects by id after `after`, for whoever walks all of them."""
+    rows = connection.execute(
+        select(objects.c.digest, objects.c.id, objects.c.size)
+        .where(objects.c.state == "live", objects.c.id > after)
+        .order_by(objects.c.id)
+        .limit(count)
+    )
+    return [NewObject(Digest.unpack(row[0]), row[1], row[2]) for row in rows]

@@ -1,0 +1,32 @@
+"""Failures of the database, as the errors of the registry: never absence, never the client's mistake."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from registry.core.errors import RegistryError, StorageFull, Unavailable
+
+
+OUTAGES = (OperationalError, InternalError, PoolTimeout)
+"""The database failed. Every other SQLAlchemyError is a mistake of ours, and stays what it is: a 500."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns an outage inside into Unavailable or StorageFull; the cause stays for the log."""
+    try:
+        yield
+    except OUTAGES as error:
+        raise translate(error) from error
+
+
+def translate(error: SQLAlchemyError) -> RegistryError:
+    """The registry's error for an outage of the database."""
+    text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if "is full" in text:
+        return StorageFull("the database's disk is full", retry_after_s=30)
+    if isinstance(error, PoolTimeout) or "locked" in text:
+        return Unavailable("the database is busy", retry_after_s=1)
+    return Unavailable("the database does not answer", retry_after_s=5)

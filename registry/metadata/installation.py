@@ -1,0 +1,81 @@
+"""The row that says which installation this database is, and some figures of it."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from registry.metadata.schema import blobs, installation, manifests, objects, repositories, tags, uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """`identity` never changes; `boot_id` is that of the last start."""
+
+    identity: str
+    boot_id: str
+
+
+def find(connection: Connection) -> Installed | None:
+    """The installation, None in a new database."""
+    row = connection.execute(select(installation.c.identity, installation.c.boot_id)).first()
+    return None if row is None else Installed(row[0], row[1])
+
+
+def create(connection: Connection, made: Installed, *, now: int) -> None:
+    """Write the row of a new database."""
+    row = {"id": 1, "identity": made.identity, "boot_id": made.boot_id, "created_at": now}
+    connection.execute(insert(installation), row)
+
+
+def has_content(connection: Connection) -> bool:
+    """Whether any blob is known."""
+    return bool(connection.execute(select(exists().where(blobs.c.digest.is_not(None)))).scalar())
+
+
+def note_boot(connection: Connection, boot_id: str, *, skip: int) -> None:
+    """Remember the boot, and give out no object id within `skip` of the newest one that is known."""
+    connection.execute(update(installation).values(boot_id=boot_id))
+    newest = connection.execute(select(func.max(objects.c.id))).scalar() or 0
+    skipped = {"id": newest + skip, "state": "dead", "created_at": 0, "dead_at": 0}
+    connection.execute(insert(objects), skipped)
+    connection.execute(delete(objects).where(objects.c.id == newest + skip))
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts, and sizes in bytes."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    manifest_bytes: int
+    blobs: int
+    blob_bytes: int
+    corrupt_objects: int
+    dead_objects: int
+    uploads_open: int
+
+
+def stats(connection: Connection) -> Stats:
+    """What the registry holds, counted."""
+
+    def count(table: object, *where: object) -> int:
+        query = select(func.count()).select_from(table).where(*where)  # type: ignore[arg-type]
+        return connection.execute(query).scalar_one()
+
+    manifest_bytes = connection.execute(
+        select(func.coalesce(func.sum(manifests.c.payload_size), 0))
+    ).scalar_one()
+    blob_bytes = connection.execute(select(func.coalesce(func.sum(blobs.c.size), 0))).scalar_one()
+    return Stats(
+        repositories=count(repositories),
+        tags=count(tags),
+        manifests=count(manifests),
+        manifest_bytes=manifest_bytes,
+        blobs=count(blobs),
+        blob_bytes=blob_bytes,
+        corrupt_objects=count(objects, objects.c.state == "live", objects.c.corrupt_at.is_not(None)),
+        dead_objects=count(objects, objects.c.state == "dead"),
+        uploads_open=count(uploads, uploads.c.state != "finished"),
+    )

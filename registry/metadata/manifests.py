@@ -1,0 +1,319 @@
+"""Manifests, their edges to blobs, children and subjects, and what a listing shows of them."""
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.engine import Connection
+
+from registry.core.digest import Digest
+from registry.core.limits import SIZE_MAX
+from registry.core.manifest import Descriptor, Manifest
+from registry.core.names import Reference, RepositoryName
+from registry.metadata.insert import insert
+from registry.metadata.schema import (
+    blobs,
+    manifest_blobs,
+    manifest_children,
+    manifests,
+    objects,
+    repositories,
+    repository_blobs,
+    tags,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest exactly as it was pushed."""
+
+    digest: Digest
+    media_type: str
+    payload: bytes
+
+
+_STORED = (manifests.c.digest, manifests.c.media_type, manifests.c.payload)
+_BY_TAG = (
+    select(*_STORED)
+    .select_from(repositories)
+    .join(tags, tags.c.repository_id == repositories.c.id)
+    .join(manifests, manifests.c.id == tags.c.manifest_id)
+    .where(repositories.c.name == bindparam("name"), tags.c.name == bindparam("tag"))
+)
+_BY_DIGEST = (
+    select(*_STORED)
+    .select_from(repositories)
+    .join(manifests, manifests.c.repository_id == repositories.c.id)
+    .where(repositories.c.name == bindparam("name"), manifests.c.digest == bindparam("digest"))
+)
+_ID = select(manifests.c.id).where(
+    manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest")
+)
+_LINK_BLOBS = (
+    update(manifest_blobs)
+    .where(manifest_blobs.c.manifest_id == bindparam("manifest"), manifest_blobs.c.linked_digest.is_(None))
+    .where(
+        select(repository_blobs.c.digest)
+        .where(
+            repository_blobs.c.repository_id == manifest_blobs.c.repository_id,
+            repository_blobs.c.digest == manifest_blobs.c.digest,
+        )
+        .exists()
+    )
+    .values(linked_digest=manifest_blobs.c.digest)
+)
+_CHILD = (
+    select(manifests.c.id)
+    .where(
+        manifests.c.repository_id == manifest_children.c.repository_id,
+        manifests.c.digest == manifest_children.c.digest,
+    )
+    .scalar_subquery()
+)
+_LINK_CHILDREN = (
+    update(manifest_children)
+    .where(manifest_children.c.parent_id == bindparam("manifest"), manifest_children.c.child_id.is_(None))
+    .values(child_id=_CHILD)
+)
+_LINK_PARENTS = (
+    update(manifest_children)
+    .where(
+        manifest_children.c.repository_id == bindparam("repository"),
+        manifest_children.c.digest == bindparam("manifest_digest"),
+        manifest_children.c.child_id.is_(None),
+    )
+    .values(child_id=bindparam("manifest"))
+)
+_LINK_SUBJECT = (
+    update(manifests).where(manifests.c.id == bindparam("manifest")).values(subject_id=bindparam("subject"))
+)
+_LINK_REFERRERS = (
+    update(manifests)
+    .where(
+        manifests.c.repository_id == bindparam("repository"),
+        manifests.c.subject_digest == bindparam("manifest_digest"),
+        manifests.c.subject_id.is_(None),
+    )
+    .values(subject_id=bindparam("manifest"))
+)
+_BLOB_EDGES = (
+    select(manifest_blobs.c.digest, blobs.c.size)
+    .outerjoin(blobs, blobs.c.digest == manifest_blobs.c.linked_digest)
+    .outerjoin(objects, objects.c.id == blobs.c.object_id)
+    .where(manifest_blobs.c.manifest_id == bindparam("manifest"), objects.c.corrupt_at.is_(None))
+)
+_CHILD_EDGES = (
+    select(
+        manifest_children.c.digest,
+        manifests.c.payload_size,
+        manifests.c.total_size,
+        manifests.c.depth,
+        manifest_children.c.size,
+    )
+    .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
+    .where(manifest_children.c.parent_id == bindparam("manifest"))
+)
+_MEASURE = (
+    update(manifests)
+    .where(manifests.c.id == bindparam("manifest"))
+    .values(total_size=bindparam("bytes"), depth=bindparam("levels"))
+)
+_PROTECT_BLOBS = (
+    update(blobs)
+    .where(blobs.c.protect_until < bindparam("until"))
+    .where(
+        blobs.c.digest.in_(
+            select(manifest_blobs.c.linked_digest).where(
+                manifest_blobs.c.manifest_id == bindparam("manifest")
+            )
+        )
+    )
+    .values(protect_until=bindparam("until"))
+)
+_REFERRERS = (
+    select(manifests.c.id, manifests.c.referrer_descriptor)
+    .select_from(repositories)
+    .join(manifests, manifests.c.repository_id == repositories.c.id)
+    .where(
+        repositories.c.name == bindparam("name"),
+        manifests.c.subject_digest == bindparam("subject"),
+        manifests.c.id > bindparam("after"),
+    )
+    .order_by(manifests.c.id)
+)
+
+
+def stored(connection: Connection, name: RepositoryName, reference: Reference) -> StoredManifest | None:
+    """The manifest that a reference names in the repository of this name."""
+    if reference.digest is not None:
+        row = connection.execute(_BY_DIGEST, {"name": name, "digest": reference.digest.pack()}).first()
+    else:
+        row = connection.execute(_BY_TAG, {"name": name, "tag": reference.tag}).first()
+    return None if row is None else StoredManifest(Digest.unpack(row[0]), row[1], row[2])
+
+
+def find(connection: Connection, repository_id: int, digest: Digest, *, lock: bool = False) -> int | None:
+    """The id of a manifest; with `lock` nothing can begin to point to it until the transaction ends."""
+    query = _ID.with_for_update() if lock else _ID
+    found: int | None = connection.execute(
+        query, {"repository": repository_id, "digest": digest.pack()}
+    ).scalar()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a listing shows of a manifest beside what it says itself: JSON texts, worked out at push."""
+
+    platforms: list[str]
+    config_summary: dict[str, object] | None
+
+
+def add(
+    connection: Connection,
+    repository_id: int,
+    manifest: Manifest,
+    *,
+    digest: Digest,
+    listing: Listing,
+    now: int,
+) -> tuple[int, bool]:
+    """Store a manifest and its edges; returns its id and whether it is new. Edges are asserted again for a known one.
+
+    Edges to content that the repository holds get their target, in both directions.
+    """
+    key = {"repository": repository_id, "digest": digest.pack()}
+    row = _row(repository_id, manifest, digest=digest, listing=listing, now=now)
+    statement = insert(connection, manifests).on_conflict_do_nothing(
+        index_elements=["repository_id", "digest"]
+    )
+    new = connection.execute(statement, row).rowcount == 1
+    manifest_id: int = connection.execute(_ID, key).scalar_one()
+    _assert_edges(connection, repository_id, manifest_id, manifest)
+    if manifest.subject is not None:
+        subject_id = find(connection, repository_id, manifest.subject.digest)
+        connection.execute(_LINK_SUBJECT, {"manifest": manifest_id, "subject": subject_id})
+    target = {"repository": repository_id, "manifest_digest": digest.pack(), "manifest": manifest_id}
+    connection.execute(_LINK_PARENTS, target)
+    connection.execute(_LINK_REFERRERS, target)
+    return manifest_id, new
+
+
+def _row(
+    repository_id: int, manifest: Manifest, *, digest: Digest, listing: Listing, now: int
+) -> dict[str, object]:
+    subject = manifest.subject
+    subject_digest = None if subject is None else subject.digest.pack()
+    referrer = None if subject is None else json.dumps(manifest.referrer_descriptor(digest))
+    return {
+        "repository_id": repository_id,
+        "digest": digest.pack(),
+        "media_type": manifest.media_type,
+        "artifact_type": manifest.artifact_type,
+        "payload_size": len(manifest.payload),
+        "total_size": len(manifest.payload),
+        "depth": 1,
+        "platforms": json.dumps(listing.platforms) if listing.platforms else None,
+        "config_summary": json.dumps(listing.config_summary) if listing.config_summary else None,
+        "subject_digest": subject_digest,
+        "subject_id": None,
+        "pushed_at": now,
+        "referrer_descriptor": referrer,
+        "payload": manifest.payload,
+    }
+
+
+def _assert_edges(connection: Connection, repository_id: int, manifest_id: int, manifest: Manifest) -> None:
+    if manifest.blobs:
+        rows = [_edge(repository_id, entry, manifest_id=manifest_id) for entry in manifest.blobs]
+        connection.execute(insert(connection, manifest_blobs).on_conflict_do_nothing(), rows)
+        connection.execute(_LINK_BLOBS, {"manifest": manifest_id})
+    if manifest.children:
+        rows = [_edge(repository_id, entry, parent_id=manifest_id) for entry in manifest.children]
+        connection.execute(insert(connection, manifest_children).on_conflict_do_nothing(), rows)
+        connection.execute(_LINK_CHILDREN, {"manifest": manifest_id})
+
+
+def _edge(repository_id: int, entry: Descriptor, **end: int) -> dict[str, object]:
+    return {"repository_id": repository_id, "digest": entry.digest.pack(), "size": entry.size, **end}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What of a manifest's references the repository holds, with sizes in bytes, and how deep its indexes nest."""
+
+    blobs: dict[Digest, int]
+    children: dict[Digest, int]
+    depth: int
+
+
+def measure(connection: Connection, manifest_id: int, manifest: Manifest) -> Held:
+    """Look up what a stored manifest refers to, and write its total size and depth down.
+
+    A corrupt blob does not count as held, so that a client sends it again. The size of a child that is not here is
+    taken from its descriptor.
+    """
+    held_blobs = {
+        Digest.unpack(row[0]): row[1]
+        for row in connection.execute(_BLOB_EDGES, {"manifest": manifest_id})
+        if row[1] is not None
+    }
+    children = connection.execute(_CHILD_EDGES, {"manifest": manifest_id}).all() if manifest.children else []
+    total = len(manifest.payload) + sum(entry.size for entry in manifest.blobs)
+    total += sum(row[4] if row[2] is None else row[2] for row in children)
+    depth = 1 + max((row[3] or 1 for row in children), default=0)
+    connection.execute(_MEASURE, {"manifest": manifest_id, "bytes": min(total, SIZE_MAX), "levels": depth})
+    held_children = {Digest.unpack(row[0]): row[1] for row in children if row[1] is not None}
+    return Held(blobs=held_blobs, children=held_children, depth=depth)
+
+
+def protect_blobs(connection: Connection, manifest_id: int, *, until: int) -> None:
+    """Lengthen the leases of the blobs of a manifest that is about to go."""
+    connection.execute(_PROTECT_BLOBS, {"manifest": manifest_id, "until": until})
+
+
+def remove(connection: Connection, manifest_id: int) -> None:
+    """Delete a manifest that no tag points to; parents and referrers keep its digest and lose the target."""
+    connection.execute(delete(manifests).where(manifests.c.id == manifest_id))
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersPage:
+    """Descriptors as JSON texts, and the id to go on after, None at the end."""
+
+    descriptors: list[str]
+    next_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersQuery:
+    """Which referrers: `artifact_types` empty means all; at most `count` entries and `budget_bytes` of JSON."""
+
+    subject: Digest
+    artifact_types: list[str]
+    after: int
+    count: int
+    budget_bytes: int
+
+
+def referrers(connection: Connection, name: RepositoryName, query: ReferrersQuery) -> ReferrersPage:
+    """The manifests whose subject is `query.subject`, oldest first; empty where there is none."""
+    statement = _REFERRERS
+    if query.artifact_types:
+        statement = statement.where(manifests.c.artifact_type.in_(query.artifact_types))
+    parameters = {"name": name, "subject": query.subject.pack(), "after": query.after}
+    found: list[str] = []
+    size = last = 0
+    with connection.execute(statement.limit(query.count + 1), parameters) as rows:
+        for row in rows:
+            size += len(row[1]) + 1
+            if found and (size > query.budget_bytes or len(found) == query.count):
+                return ReferrersPage(found, last)
+            found.append(row[1])
+            last = row[0]
+    return ReferrersPage(found, None)
+
+
+def count(connection: Connection) -> int:
+    """How many manifests the registry holds."""
+    return connection.execute(select(func.count()).select_from(manifests)).scalar_one()

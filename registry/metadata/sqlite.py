@@ -1,0 +1,90 @@
+"""SQLite: which library is good enough, and how a connection is set up so that a commit is a promise."""
+
+import sqlite3
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, Connection
+
+MINIMUM_VERSION = (3, 51, 3)
+"""Versions 3.7.0 to 3.51.2 can corrupt a database in WAL mode when two connections write and checkpoint at once."""
+
+BUSY_TIMEOUT_MS = 5_000
+
+
+class LibraryTooOld(Exception):
+    """No SQLite library on this machine is safe to use."""
+
+
+def library() -> ModuleType:
+    """The DBAPI module to use: the packaged one if it is installed, else the standard one. Raises LibraryTooOld."""
+    try:
+        from pysqlite3 import dbapi2 as packaged
+    except ImportError:
+        packaged = None
+    found: ModuleType = packaged if packaged is not None else sqlite3
+    version = tuple(int(part) for part in found.sqlite_version.split("."))
+    if version < MINIMUM_VERSION:
+        wanted = ".".join(map(str, MINIMUM_VERSION))
+        raise LibraryTooOld(
+            f"SQLite {found.sqlite_version} can corrupt a database that several connections write; {wanted} or newer"
+            " is needed: pip install pysqlite3, or a Python that is built with a newer SQLite"
+        )
+    return found
+
+
+def writing_engine(url: URL, *, synchronous: str) -> Engine:
+    """An engine of one connection whose transactions begin with the write lock: a transaction that reads first and
+    asks for the lock later can be refused at once, whatever the time limit. `synchronous` is FULL or NORMAL."""
+    engine = _engine(
+        url, pool_size=1, pragmas=[f"synchronous={synchronous}", f"busy_timeout={BUSY_TIMEOUT_MS}"]
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin_immediate(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading_engine(url: URL, *, connections: int) -> Engine:
+    """An engine for reads: each statement sees the newest commit, or each transaction if one is begun."""
+    pragmas = ["query_only=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"]
+    engine = _engine(url, pool_size=connections, pragmas=pragmas)
+
+    @event.listens_for(engine, "begin")
+    def begin_deferred(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _engine(url: URL, *, pool_size: int, pragmas: list[str]) -> Engine:
+    engine = create_engine(
+        url,
+        module=library(),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_reset_on_return=None,
+        hide_parameters=True,
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise RuntimeError(
+                f"SQLite cannot use a write-ahead log here (journal mode {mode}): is this a local disk?"
+            )
+        common = ["foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384", "journal_size_limit=67108864"]
+        for pragma in [*common, *pragmas]:
+            cursor.execute(f"PRAGMA {pragma}")
+        if cursor.execute("PRAGMA foreign_keys").fetchone()[0] != 1:
+            raise RuntimeError("SQLite was built without foreign keys")
+        cursor.close()
+
+    return engine

@@ -1,0 +1,183 @@
+"""Serve an application on several sockets, and stop so that running requests lose nothing.
+
+    signal ── draining() ── running requests end, new ones are served (at most drain_timeout_s)
+           ── listeners and idle connections close ── grace ── what is left is cancelled ── stop()
+
+A second signal cuts the waiting: what runs is cancelled at once.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Collection
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from uvicorn import Config, Server
+from uvicorn._types import ASGI3Application
+
+from registry.server.protocol import ConnectionLimits, RegistryProtocol
+
+BACKLOG: Final = 2048
+GRACE_S: Final = 5.0
+"""For requests that began while draining, and for clients to take the last bytes."""
+CANCEL_S: Final = 5.0
+"""For cancelled requests to put their uploads aside."""
+_POLL_S: Final = 0.02
+
+
+class Lifecycle(Protocol):
+    """What the owner of the application is told. Nothing of it may block."""
+
+    def started(self) -> None:
+        """The listeners accept connections."""
+
+    def draining(self) -> None:
+        """A signal came: readiness goes off, so that no new clients are sent here."""
+
+    async def stop(self) -> None:
+        """The last request has ended: close stores and databases."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, 0 being any free port. Raises OSError with a text for people."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise OSError(
+            errno.EADDRNOTAVAIL, f"{host} is not an address of this machine: {error.strerror}"
+        ) from None
+    # A name such as localhost may have both: IPv4 is what clients try when the other is refused.
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        # Now, and not when serving begins: only then is the port taken for sure.
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, _bind_problem(error, host, port)) from None
+    return listener
+
+
+def _bind_problem(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use by another program"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine"
+    if error.errno == errno.EACCES:
+        return f"this user may not listen on port {port}; ports from 1024 on are free for all"
+    return f"cannot listen on port {port} of {host}: {os.strerror(error.errno or 0)}"
+
+
+def serve(
+    app: ASGI3Application,
+    listeners: list[socket.socket],
+    *,
+    lifecycle: Lifecycle,
+    limits: ConnectionLimits | None = None,
+    drain_timeout_s: float = 30.0,
+) -> None:
+    """Serve until SIGTERM or SIGINT, and return when everything has ended.
+
+    `scope["server"]` tells the application which listener a request came by. Runs on uvloop where it is
+    installed. Must be called in the main thread.
+    """
+    config = Config(
+        app,
+        http=RegistryProtocol.limited(limits or ConnectionLimits()),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+    )
+    _StoppableServer(config, lifecycle, drain_timeout_s).run(sockets=listeners)
+
+
+class _StoppableServer(Server):
+    """uvicorn's start, and the stop that the module describes."""
+
+    def __init__(self, config: Config, lifecycle: Lifecycle, drain_timeout_s: float) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+        self._drain_timeout_s = drain_timeout_s
+        self._signals = 0
+        self._signalled = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal. uvicorn would raise it again at the end, but a stop on request is a success."""
+        self._signals += 1
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._signalled.set)
+
+    async def main_loop(self) -> None:
+        """From the start of the listeners to the end of the drain."""
+        self._loop = asyncio.get_running_loop()
+        await self.on_tick(0)
+        clock = asyncio.create_task(self._keep_date())
+        try:
+            self._lifecycle.started()
+            if not self._signals:
+                await self._signalled.wait()
+            self._signalled.clear()
+            self._lifecycle.draining()
+            await self._drain()
+        finally:
+            clock.cancel()
+
+    async def _keep_date(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self.on_tick(0)
+
+    async def _drain(self) -> None:
+        running = set(self.server_state.tasks)
+        await self._until_done(running, self._drain_timeout_s)
+
+    async def _until_done(self, tasks: Collection["asyncio.Task[Any]"], timeout_s: float) -> None:
+        """Return when all have ended, the time is over, or the next signal came."""
+        if not tasks or self._signals > 1:
+            return
+        signalled = asyncio.create_task(self._signalled.wait())
+        ended = asyncio.create_task(_all(tasks))
+        await asyncio.wait([signalled, ended], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in (signalled, ended):
+            task.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything, and tell the owner."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._until_empty(GRACE_S, is_cut_by_signals=True)
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await self._until_empty(CANCEL_S, is_cut_by_signals=False)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await self._lifecycle.stop()
+
+    async def _until_empty(self, timeout_s: float, *, is_cut_by_signals: bool) -> None:
+        until_s = asyncio.get_running_loop().time() + timeout_s
+        while self.server_state.tasks or self.server_state.connections:
+            is_cut = is_cut_by_signals and self._signals > 1
+            if is_cut or asyncio.get_running_loop().time() >= until_s:
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+async def _all(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    await asyncio.wait(tasks)

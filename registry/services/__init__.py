@@ -1,0 +1,1 @@
+"""Use cases: what a request wants done, on the database and the blob store together."""

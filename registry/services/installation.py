@@ -1,0 +1,79 @@
+"""The installation: one database and one store that belong together, checked at every start."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.blobstore.base import BlobStore
+from registry.core.errors import Unavailable
+from registry.metadata import installation
+from registry.metadata.database import Database
+from registry.services.clock import Clock
+
+IDS_SKIPPED = 1_000_000
+"""Object ids that may have been given out without reaching the disk before a power cut."""
+
+
+class WrongPair(Exception):
+    """The database and the store do not belong together: going on could lose what the other one holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Looks after the pair."""
+
+    database: Database
+    store: BlobStore
+    clock: Clock
+
+    async def open(self) -> str:
+        """Check that database and store are a pair, and make them one if both are new; returns its id.
+
+        A new database next to a store with content is refused: it would serve nothing, and collection would take
+        all of it. After a reboot object ids are skipped, because the newest ones may have been lost with unsynced
+        bookkeeping, and no id may be given out twice. Raises WrongPair.
+        """
+        known = await self.database.read(installation.find)
+        carried = await self.store.identity()
+        if known is None:
+            if carried is not None:
+                raise WrongPair(
+                    "the database is new, but the blob store holds the content of another installation; give both of"
+                    " the same one, or empty folders"
+                )
+            known = await self._create()
+        if carried is None:
+            await self._claim(known.identity)
+        elif carried != known.identity:
+            raise WrongPair("the blob store belongs to another database")
+        if known.boot_id != boot_id():
+            await self.database.write(
+                lambda connection: installation.note_boot(connection, boot_id(), skip=IDS_SKIPPED)
+            )
+        return known.identity
+
+    async def _create(self) -> installation.Installed:
+        made = installation.Installed(secrets.token_hex(16), boot_id())
+        now = self.clock()
+        await self.database.write(lambda connection: installation.create(connection, made, now=now))
+        return made
+
+    async def _claim(self, identity: str) -> None:
+        """Mark a store as ours, unless SQL knows of content that ought to be in it."""
+        if await self.database.read(installation.has_content):
+            raise WrongPair(
+                "the database knows of blobs, but the blob store is empty or not mounted: its mark is missing"
+            )
+        async for _ in self.store.iter_objects():
+            raise WrongPair(
+                "the blob store holds content, but no mark of the installation that it belongs to"
+            )
+        await self.store.claim(identity)
+
+
+def boot_id() -> str:
+    """An id that changes when the machine is booted, and so tells a power cut from a restart of the process."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise Unavailable("the boot id of this machine cannot be read") from error

@@ -1,0 +1,103 @@
+"""Pull: manifests, blobs and referrers out."""
+
+from dataclasses import dataclass
+
+from registry.blobstore.base import BlobReader, BlobStore, ObjectKey
+from registry.core.digest import Digest
+from registry.core.errors import BlobUnknown, ContentCorrupt, ManifestUnknown, NameUnknown, RegistryError
+from registry.core.limits import PAGE_MAX, REFERRERS_PAGE_BYTES
+from registry.core.names import Reference, RepositoryName
+from registry.metadata import blobs, manifests, repositories
+from registry.metadata.blobs import LinkedBlob
+from registry.metadata.database import Database
+from registry.metadata.manifests import ReferrersPage, ReferrersQuery, StoredManifest
+from registry.services.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Reads. `lease_ms` is how long a blob stays that nothing refers to yet."""
+
+    database: Database
+    store: BlobStore
+    clock: Clock
+    lease_ms: int
+
+    async def manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+        """The manifest under a tag or digest. Raises NameUnknown or ManifestUnknown."""
+        found = await self.database.point(lambda connection: manifests.stored(connection, name, reference))
+        if found is None:
+            raise await self._unknown(name, ManifestUnknown("no such manifest", reference=str(reference)))
+        return found
+
+    async def stat_blob(self, name: RepositoryName, digest: Digest) -> LinkedBlob:
+        """A blob for somebody who may be about to push: a positive answer keeps it for half a lease at least (T6).
+
+        A blob that is known as corrupt is not there, so that the client sends it again and heals it.
+        Raises NameUnknown or BlobUnknown.
+        """
+        blob = await self._linked(name, digest)
+        if blob.corrupt:
+            raise BlobUnknown("the stored blob is corrupt; push it again", digest=str(digest))
+        now = self.clock()
+        if not blob.referenced and blob.protect_until < now + self.lease_ms // 2:
+            until = now + self.lease_ms
+            await self.database.write(lambda connection: blobs.protect(connection, digest, until=until))
+            blob = await self._linked(name, digest)
+        return blob
+
+    async def open_blob(self, name: RepositoryName, digest: Digest) -> BlobReader:
+        """A blob's bytes; the caller closes the reader. Raises NameUnknown, BlobUnknown or ContentCorrupt.
+
+        An object that is missing or has the wrong size is marked, so that the next push of the digest replaces it.
+        """
+        blob = await self._linked(name, digest)
+        if blob.corrupt:
+            raise ContentCorrupt("the stored blob is corrupt", digest=str(digest))
+        try:
+            return await self._open_whole(blob)
+        except ContentCorrupt:
+            now = self.clock()
+            await self.database.write(
+                lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now)
+            )
+            raise
+
+    async def referrers(
+        self,
+        name: RepositoryName,
+        subject: Digest,
+        *,
+        artifact_types: list[str],
+        after: int,
+        count: int | None,
+    ) -> ReferrersPage:
+        """What refers to `subject`; empty for an unknown repository or digest."""
+        wanted = ReferrersQuery(
+            subject=subject,
+            artifact_types=artifact_types,
+            after=after,
+            count=PAGE_MAX if count is None else min(count, PAGE_MAX),
+            budget_bytes=REFERRERS_PAGE_BYTES,
+        )
+        return await self.database.read(lambda connection: manifests.referrers(connection, name, wanted))
+
+    async def _open_whole(self, blob: LinkedBlob) -> BlobReader:
+        reader = await self.store.open(ObjectKey(blob.digest, blob.object_id))
+        if reader.info.size != blob.size:
+            await reader.aclose()
+            raise ContentCorrupt("the stored blob has the wrong size", digest=str(blob.digest))
+        return reader
+
+    async def _linked(self, name: RepositoryName, digest: Digest) -> LinkedBlob:
+        blob = await self.database.point(lambda connection: blobs.linked(connection, name, digest))
+        if blob is None:
+            raise await self._unknown(
+                name, BlobUnknown("no such blob in this repository", digest=str(digest))
+            )
+        return blob
+
+    async def _unknown(self, name: RepositoryName, otherwise: RegistryError) -> RegistryError:
+        if await self.database.point(lambda connection: repositories.find(connection, name)) is None:
+            return NameUnknown("no such repository", name=name)
+        return otherwise

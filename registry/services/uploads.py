@@ -1,0 +1,285 @@
+"""Uploads: blobs in, in one request or many, and mounts, which bring them in without bytes.
+
+The order of steps is what keeps a promise: intent in SQL before the first byte; bytes durable under their final name
+before SQL names them; the answer after the commit. See the storage protocol in `registry/README.md`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+
+from registry.blobstore.base import BlobInfo, BlobStore, Checkpoint, ObjectKey, UploadSession
+from registry.core.byterange import ByteRange
+from registry.core.digest import Algorithm, Bytes, Digest
+from registry.core.errors import ChunkOutOfOrder, DigestMismatch, SizeInvalid, UploadUnknown
+from registry.core.names import RepositoryName
+from registry.metadata import blobs, repositories, uploads
+from registry.metadata.blobs import NewObject
+from registry.metadata.database import Connection, Database
+from registry.metadata.uploads import Upload
+from registry.services.clock import Clock
+
+Body = AsyncIterator[list[Bytes]]
+"""A request's body in batches of about 1 MiB, each a list of pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one request sends to an upload: its bytes, and where the client says that they belong."""
+
+    body: Body
+    place: ByteRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Everything on the way to a blob. Times in milliseconds."""
+
+    database: Database
+    store: BlobStore
+    clock: Clock
+    lease_ms: int
+    ttl_ms: int
+
+    async def start(self, name: RepositoryName, algorithm: Algorithm = Algorithm.SHA256) -> str:
+        """Begin an upload; returns its id. Raises StorageFull."""
+        session, upload = await self._begin(name, algorithm)
+        await session.suspend()
+        return upload.id
+
+    async def receive_whole(self, name: RepositoryName, digest: Digest, body: Body) -> str | None:
+        """A blob in one request. Returns None when it is stored, or the id of an open upload if no byte came though
+        `digest` is not that of nothing: some tools announce the digest first and send the content later.
+        Raises DigestMismatch."""
+        session, upload = await self._begin(name, digest.algorithm)
+        try:
+            await _write_all(session, Chunk(body))
+            if session.offset == 0 and digest != Digest.of(b"", digest.algorithm):
+                await session.suspend()
+                return upload.id
+            await self._commit(upload, session, digest)
+        except BaseException:
+            await _finished(self._give_up(upload, session))
+            raise
+        return None
+
+    async def append(self, name: RepositoryName, upload_id: str, chunk: Chunk) -> int:
+        """Add a chunk; returns how many bytes the upload has now.
+
+        What arrives is kept, also when the client goes away in the middle. Raises UploadUnknown, UploadBusy,
+        ChunkOutOfOrder, SizeInvalid.
+        """
+        upload = await self._open(name, upload_id)
+        session = await self._resume(upload)
+        before = session.offset
+        try:
+            _check_place(session, chunk)
+            await _write_all(session, chunk)
+        finally:
+            await _finished(self._suspend(upload, session, before))
+        return session.offset
+
+    async def finish(self, name: RepositoryName, upload_id: str, digest: Digest, chunk: Chunk) -> None:
+        """Add a last chunk, often empty, verify everything and make it a blob of the repository.
+
+        Repeating it after a lost answer succeeds again. Raises as `append`, and DigestMismatch, after which the
+        upload is gone.
+        """
+        upload = await self._find(name, upload_id)
+        if upload.finished_digest == digest:
+            return
+        upload = await self._open(name, upload_id)
+        try:
+            session = await self._resume(upload)
+        except UploadUnknown:
+            await self._finish_interrupted(name, upload, digest)
+            return
+        before = session.offset
+        try:
+            _check_place(session, chunk)
+            await _write_all(session, chunk)
+            await self._commit(upload, session, digest)
+        except DigestMismatch:
+            await _finished(self._forget(upload))
+            raise
+        except BaseException:
+            await _finished(self._suspend(upload, session, before))
+            raise
+
+    async def status(self, name: RepositoryName, upload_id: str) -> int:
+        """How many bytes an upload has. Raises UploadUnknown."""
+        upload = await self._open(name, upload_id)
+        return await self.store.upload_offset(upload.id)
+
+    async def cancel(self, name: RepositoryName, upload_id: str) -> None:
+        """Give an upload up. Raises UploadUnknown, UploadBusy."""
+        upload = await self._open(name, upload_id)
+        await self.store.remove_upload(upload.id)
+        await self._forget(upload)
+
+    async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
+        """Show a blob of another repository in this one (T5). False if `source` does not show it, or no repository
+        does where no source is named: the client then sends the bytes."""
+        now = self.clock()
+
+        def link(connection: Connection) -> bool:
+            found = (
+                blobs.anywhere(connection, digest)
+                if source is None
+                else blobs.linked(connection, source, digest)
+            )
+            if found is None or found.corrupt:
+                return False
+            repository_id = repositories.ensure(connection, name, now=now)
+            blobs.protect(connection, digest, until=now + self.lease_ms)
+            blobs.link(connection, repository_id, digest, now=now)
+            return True
+
+        return await self.database.write(link)
+
+    async def _begin(self, name: RepositoryName, algorithm: Algorithm) -> tuple[UploadSession, Upload]:
+        upload_id = secrets.token_hex(16)
+        now = self.clock()
+
+        def intend(connection: Connection) -> Upload:
+            repository_id = repositories.ensure(connection, name, now=now)
+            object_id = uploads.begin(
+                connection,
+                upload_id=upload_id,
+                repository_id=repository_id,
+                algorithm=algorithm,
+                now=now,
+                expires_at=now + self.ttl_ms,
+            )
+            return Upload(upload_id, repository_id, object_id, algorithm, 0, None, None, None)
+
+        upload = await self.database.write(intend, durable=False)
+        assert upload.object_id is not None
+        return await self.store.create_upload(upload_id, upload.object_id, algorithm), upload
+
+    async def _find(self, name: RepositoryName, upload_id: str) -> Upload:
+        upload = await self.database.point(lambda connection: uploads.find(connection, name, upload_id))
+        if upload is None:
+            raise UploadUnknown("no such upload in this repository")
+        return upload
+
+    async def _open(self, name: RepositoryName, upload_id: str) -> Upload:
+        upload = await self._find(name, upload_id)
+        if upload.finished_digest is not None:
+            raise UploadUnknown("this upload is finished", digest=str(upload.finished_digest))
+        return upload
+
+    async def _resume(self, upload: Upload) -> UploadSession:
+        assert upload.object_id is not None
+        checkpoint = None
+        if upload.checkpoint_digest is not None and upload.checkpoint_boot_id is not None:
+            checkpoint = Checkpoint(upload.offset, upload.checkpoint_digest, upload.checkpoint_boot_id)
+        return await self.store.resume_upload(upload.id, upload.object_id, upload.algorithm, checkpoint)
+
+    async def _suspend(self, upload: Upload, session: UploadSession, before: int) -> None:
+        checkpoint = await session.suspend()
+        if session.offset == before:
+            return
+        known = None if checkpoint is None else (checkpoint.digest, checkpoint.boot_id)
+        expires_at = self.clock() + self.ttl_ms
+        await self.database.write(
+            lambda connection: uploads.record(
+                connection, upload.id, offset=session.offset, checkpoint=known, expires_at=expires_at
+            ),
+            durable=False,
+        )
+
+    async def _commit(self, upload: Upload, session: UploadSession, digest: Digest) -> None:
+        """Publish what the session holds. Once begun it goes through, also when the request is cancelled: half a
+        commit is nobody's wish."""
+
+        async def commit() -> None:
+            await self._publish(upload, await session.commit(digest))
+
+        await _finished(commit())
+
+    async def _finish_interrupted(self, name: RepositoryName, upload: Upload, digest: Digest) -> None:
+        """The bytes of this upload are no longer an upload's: another request has just finished it, or the process
+        died between publishing them and telling SQL, which is done now. Raises UploadUnknown if neither is so."""
+        if (await self._find(name, upload.id)).finished_digest == digest:
+            return
+        assert upload.object_id is not None
+        info = await self.store.confirm(ObjectKey(digest, upload.object_id))
+        if info is None:
+            raise UploadUnknown("no such upload in this repository")
+        await _finished(self._publish(upload, info))
+
+    async def _publish(self, upload: Upload, info: BlobInfo) -> None:
+        """T3: one transaction names the object, links the blob and ends the upload. An object that is not needed,
+        because the blob was there, was never read by anybody and goes at once."""
+        now = self.clock()
+        digest = info.key.digest
+        broken = await self._broken_object(info)
+
+        def publish(connection: Connection) -> bool:
+            if not uploads.finish(connection, upload.id, digest):
+                if uploads.finished_digest(connection, upload.id) == digest:
+                    return True
+                raise UploadUnknown("the upload ended meanwhile")
+            new = NewObject(digest, info.key.object_id, info.size)
+            serving = blobs.publish(connection, new, broken=broken, until=now + self.lease_ms, now=now)
+            blobs.link(connection, upload.repository_id, digest, now=now)
+            return serving
+
+        if not await self.database.write(publish):
+            await self.store.delete(info.key)
+
+    async def _broken_object(self, info: BlobInfo) -> int | None:
+        """The object that serves this digest today, if one look shows that its bytes are not there."""
+        digest = info.key.digest
+        known = await self.database.point(lambda connection: blobs.anywhere(connection, digest))
+        if known is None:
+            return None
+        stored = await self.store.stat(ObjectKey(digest, known.object_id))
+        return None if stored is not None and stored.size == info.size else known.object_id
+
+    async def _give_up(self, upload: Upload, session: UploadSession) -> None:
+        await session.abort()
+        await self._forget(upload)
+
+    async def _forget(self, upload: Upload) -> None:
+        now = self.clock()
+
+        def forget(connection: Connection) -> None:
+            if upload.object_id is not None and uploads.remove(connection, upload.id):
+                blobs.abandon(connection, upload.object_id, now=now)
+
+        await self.database.write(forget, durable=False)
+
+
+def _check_place(session: UploadSession, chunk: Chunk) -> None:
+    if chunk.place is not None and chunk.place.offset != session.offset:
+        raise ChunkOutOfOrder("the chunk does not begin where the upload stands", offset=session.offset)
+
+
+async def _write_all(session: UploadSession, chunk: Chunk) -> None:
+    """Write the body, at most as long as its `Content-Range` says. Raises SizeInvalid if it is not so long."""
+    expected = None if chunk.place is None else chunk.place.count
+    received = 0
+    async for batch in chunk.body:
+        received += sum(len(piece) for piece in batch)
+        if expected is not None and received > expected:
+            raise SizeInvalid("the body is longer than its Content-Range", content_range_bytes=expected)
+        await session.write(batch)
+    if expected is not None and received != expected:
+        raise SizeInvalid(
+            "the body is shorter than its Content-Range", content_range_bytes=expected, body_bytes=received
+        )
+
+
+async def _finished(work: Coroutine[None, None, None]) -> None:
+    """Run to the end, whatever happens to the request meanwhile; its cancellation comes after."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error from None
+        raise

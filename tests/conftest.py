@@ -1,0 +1,54 @@
+"""Fixtures that every room's tests may use, and the rule that in CI nothing is skipped."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Registry
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Depotry runs on asyncio."""
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Under DEPOTRY_TESTS_REQUIRE_ALL a skip is a failure: a tool that is not there proves nothing."""
+    report = yield
+    if os.environ.get("DEPOTRY_TESTS_REQUIRE_ALL") and report.outcome == "skipped":  # type: ignore[attr-defined]
+        report.outcome = "failed"  # type: ignore[attr-defined]
+        report.longrepr = f"skipped, but nothing may be: {report.longrepr}"  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.fixture
+def start_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
+    """Starts real servers, each on a free port; whatever still runs at the end is killed."""
+    started: list[Registry] = []
+
+    def start(*flags: str, data: Path | None = None) -> Registry:
+        registry = Registry.start(data or tmp_path / "data", *flags)
+        started.append(registry)
+        return registry
+
+    yield start
+    for registry in started:
+        registry.kill()
+
+
+@pytest.fixture
+def registry(start_registry: Callable[..., Registry]) -> Registry:
+    """One server with default settings and an empty folder."""
+    return start_registry()
+
+
+@pytest.fixture(scope="module")
+def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One server for all tests of a module, each of which uses names of its own."""
+    registry = Registry.start(tmp_path_factory.mktemp("shared") / "data")
+    yield registry
+    registry.kill()

@@ -1,0 +1,129 @@
+"""A real server in a process of its own, driven from outside: how most tests meet the registry."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 60.0
+
+
+def require_tool(name: str, how: str) -> str:
+    """The path of a program. Skips the test, saying `how` to get it, where it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: {how}")
+    return found
+
+
+def wait_until(condition: Callable[[], bool], *, limit_s: float = 30.0, what: str = "the condition") -> None:
+    """Poll until `condition` holds; fails after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about within {limit_s} s"
+        time.sleep(0.01)
+
+
+@dataclass
+class Registry:
+    """A running `depotry serve`."""
+
+    process: subprocess.Popen[bytes]
+    data: Path
+    port: int
+    metrics_port: int
+    log: Path
+
+    @classmethod
+    def start(cls, data: Path, *flags: str, env: dict[str, str] | None = None) -> "Registry":
+        """Start a server on free ports and wait until it answers."""
+        data.parent.mkdir(parents=True, exist_ok=True)
+        number = len(list(data.parent.glob(f"{data.name}-*.log")))
+        log = data.parent / f"{data.name}-{number}.log"
+        ports = () if "--port" in flags else ("--port", "0")
+        command = [sys.executable, "-m", "registry", "serve", "--data", str(data), *ports, *flags]
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
+            )
+        registry = cls(process, data, 0, 0, log)
+        try:
+            wait_until(registry._is_ready, limit_s=START_LIMIT_S, what="the server's answer")
+        except BaseException:
+            registry.kill()
+            raise
+        return registry
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, f"the server ended: {self.output()}"
+        text = self.output()
+        address = re.search(r"is at http://[^:\s]+:(\d+)", text)
+        metrics = re.search(r"health +http://\S+?:(\d+)/", text)
+        if address is None or metrics is None:
+            return False
+        self.port, self.metrics_port = int(address[1]), int(metrics[1])
+        try:
+            return httpx2.get(f"{self.url}/v2/", timeout=5).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as image names carry it."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://{self.address}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The base URL of the operators' listener."""
+        return f"http://127.0.0.1:{self.metrics_port}"
+
+    def output(self) -> str:
+        """Everything that it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Its structured log lines."""
+        return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+
+    def client(self) -> httpx2.Client:
+        """A new HTTP client with the base URL set."""
+        return httpx2.Client(base_url=self.url, timeout=60)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_LIMIT_S)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_LIMIT_S)
+
+    def restart(self, *flags: str) -> "Registry":
+        """A new server on the same data; this one has to be stopped or killed."""
+        return Registry.start(self.data, *flags)
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the server now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024

@@ -1,0 +1,1 @@
+"""Tests of the server: raw requests and signals against real processes."""

@@ -1,0 +1,114 @@
+"""A server in a process of its own, and its events."""
+
+import json
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(slots=True)
+class EchoServer:
+    """`tests.server.echo` while it runs."""
+
+    process: "subprocess.Popen[str]"
+    events: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
+    ports: list[int] = field(default_factory=list)
+
+    def wait_for(self, event: str, timeout_s: float = 20, **facts: object) -> dict[str, Any]:
+        """The next event of this name with these facts; others before it are dropped."""
+        while True:
+            found = self.events.get(timeout=timeout_s)
+            if found["event"] == event and facts.items() <= found.items():
+                return found
+
+    def connect(self, timeout_s: float = 20) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.ports[0]), timeout=timeout_s)
+
+    def talk(self, *pieces: bytes, half_close: bool = False) -> bytes:
+        """Everything the server says to these bytes until it closes, or until half a second of silence."""
+        with self.connect() as client:
+            for piece in pieces:
+                client.sendall(piece)
+            if half_close:
+                client.shutdown(socket.SHUT_WR)
+            return read_all(client)
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+
+def read_all(client: socket.socket, silence_s: float = 0.5) -> bytes:
+    """What comes until the end, or until nothing has come for a while; a reset is an end too."""
+    client.settimeout(silence_s)
+    received = b""
+    try:
+        while piece := client.recv(1 << 16):
+            received += piece
+    except (TimeoutError, ConnectionResetError):
+        pass
+    return received
+
+
+def is_closed(client: socket.socket, timeout_s: float = 10) -> bool:
+    """Whether the server ends the connection in this time; what it still says is dropped."""
+    client.settimeout(timeout_s)
+    try:
+        while client.recv(1 << 16):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def _collect(server: EchoServer) -> None:
+    assert server.process.stdout is not None
+    for line in server.process.stdout:
+        server.events.put(json.loads(line))
+
+
+StartServer = Callable[..., EchoServer]
+
+
+@pytest.fixture(scope="module")
+def start_server() -> Iterator[StartServer]:
+    """Start a server with some limits; it is killed at the end of the module if it still runs."""
+    servers: list[tuple[EchoServer, threading.Thread]] = []
+
+    def start(drain_timeout_s: float = 30, **limits: float) -> EchoServer:
+        command = [sys.executable, "-m", "tests.server.echo", json.dumps(limits), str(drain_timeout_s)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        server = EchoServer(process)
+        reader = threading.Thread(target=_collect, args=(server,), daemon=True)
+        reader.start()
+        servers.append((server, reader))
+        server.ports = server.wait_for("started")["ports"]
+        return server
+
+    yield start
+    for server, reader in servers:
+        server.process.kill()
+        server.process.wait()
+        reader.join()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer) -> EchoServer:
+    """A server with the limits of production, shared by the tests of a module."""
+    return start_server()
