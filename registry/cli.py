@@ -36,9 +36,9 @@ def settings_options(command: Command) -> Command:
         kind: dict[str, Any] = {"is_flag": True, "default": None} if is_switch else {"metavar": "VALUE"}
         help_text = f"{info.description} [default: {info.default}; env: {info.env}]"
         command = click.option(info.flag, info.name, help=help_text, **kind)(command)
-    return click.option(
-        "--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings."
-    )(command)
+    return click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")(
+        command
+    )
 
 
 @main.command()
@@ -163,9 +163,7 @@ def _fail(problem: str) -> NoReturn:
 
 
 def _welcome(settings: Settings, port: int, metrics_port: int) -> str:
-    host = (
-        "localhost" if settings.host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::") else settings.host
-    )  # noqa: S104
+    host = "localhost" if settings.host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::") else settings.host  # noqa: S104
     registry = f"{host}:{port}"
     storage = settings.storage_path
     blobs = "in memory, gone when it stops" if storage is None else str(storage.absolute())

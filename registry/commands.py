@@ -42,9 +42,7 @@ async def _print_stats(stores: Stores, *, as_json: bool) -> None:
     for name, value in figures.items():
         if value is not None:
             is_size = name.endswith("_bytes")
-            table.add_row(
-                name.removesuffix("_bytes").replace("_", " "), decimal(value) if is_size else f"{value:,}"
-            )
+            table.add_row(name.removesuffix("_bytes").replace("_", " "), decimal(value) if is_size else f"{value:,}")
     Console().print(table)
 
 
@@ -72,9 +70,7 @@ async def _scrub(stores: Stores) -> int:
                 progress.advance(task, scrubbed.object.size)
                 if scrubbed.problem is not None:
                     corrupt += 1
-                    progress.console.print(
-                        f"corrupt: {scrubbed.object.digest} {scrubbed.problem}", style="red"
-                    )
+                    progress.console.print(f"corrupt: {scrubbed.object.digest} {scrubbed.problem}", style="red")
     finally:
         await stores.close()
     print(f"{read} blobs read, {corrupt} corrupt" + ("; push them again to heal them" if corrupt else ""))

@@ -215,9 +215,7 @@ class Settings(BaseModel):
     @property
     def database_path(self) -> Path:
         """The file of the database. Use this, not the URL, where a folder's name may hold a `?`."""
-        return (
-            self.data / "registry.db" if self.database is None else Path(self.database[len("sqlite:///") :])
-        )
+        return self.data / "registry.db" if self.database is None else Path(self.database[len("sqlite:///") :])
 
     @property
     def storage_url(self) -> str:
@@ -285,9 +283,7 @@ class SettingInfo:
 def describe() -> list[SettingInfo]:
     """Every setting, in the order of the class."""
     return [
-        SettingInfo(
-            name, env_name(name), flag_name(name), _default_text(name, field), field.description or ""
-        )
+        SettingInfo(name, env_name(name), flag_name(name), _default_text(name, field), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
 
@@ -420,9 +416,7 @@ def is_loopback(host: str) -> bool:
 
 def markdown_table() -> str:
     """The table of the README: one row a setting."""
-    rows = [
-        f"| `{info.name}` | `{info.env}` | `{info.default}` | {info.description} |" for info in describe()
-    ]
+    rows = [f"| `{info.name}` | `{info.env}` | `{info.default}` | {info.description} |" for info in describe()]
     return "\n".join(["| setting | environment | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 

@@ -33,9 +33,7 @@ def test_defaults_serve_loopback_and_keep_everything_in_one_folder() -> None:
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     path = toml(tmp_path, "port = 1001\nmetrics_port = 1002\nlease_s = '2h'\n")
-    settings = load(
-        {"port": 3001, "host": None}, {"DEPOTRY_PORT": "2001", "DEPOTRY_METRICS_PORT": "2002"}, path
-    )
+    settings = load({"port": 3001, "host": None}, {"DEPOTRY_PORT": "2001", "DEPOTRY_METRICS_PORT": "2002"}, path)
     assert (settings.port, settings.metrics_port, settings.lease_s) == (3001, 2002, 7200)
     assert settings.host == "127.0.0.1"
 
@@ -193,9 +191,7 @@ def test_storage_that_does_not_exist(text: str) -> None:
     assert problems({"storage": text})[0].startswith("--storage: ")
 
 
-@pytest.mark.parametrize(
-    "folder", ["depotry-data", 'with "quotes" \\ and spaces', "ünïcode-😀", "a?b", "c:d/e"]
-)
+@pytest.mark.parametrize("folder", ["depotry-data", 'with "quotes" \\ and spaces', "ünïcode-😀", "a?b", "c:d/e"])
 def test_what_config_prints_is_toml_that_loads_to_the_same(tmp_path: Path, folder: str) -> None:
     settings = load({"data": folder, "header_timeout_s": 0.5, "verify_on_read": True}, {}, None)
     again = load({}, {}, toml(tmp_path, settings.toml()))

@@ -13,9 +13,7 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_readme_documents_every_setting(info: SettingInfo) -> None:
     rows = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     row = next((line for line in rows if f"`{info.name}`" in line), None)
-    assert row is not None, (
-        f"README.md: no table row for `{info.name}`; `python -m registry.config` prints it"
-    )
+    assert row is not None, f"README.md: no table row for `{info.name}`; `python -m registry.config` prints it"
     assert f"`{info.env}`" in row
     assert f"`{info.default}`" in row
 

@@ -127,9 +127,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tag_history")),
-        sa.UniqueConstraint(
-            "repository_id", "name", "version", name=op.f("uq_tag_history_repository_id_name_version")
-        ),
+        sa.UniqueConstraint("repository_id", "name", "version", name=op.f("uq_tag_history_repository_id_name_version")),
         comment="Every change of every tag, appended and never changed. digest is NULL where the tag was deleted.",
         sqlite_autoincrement=True,
     )

@@ -38,7 +38,6 @@ TABLE: dict[type[RegistryError], tuple[int, str]] = {
     errors.MethodNotAllowed: (405, "UNSUPPORTED"),
     errors.Unavailable: (503, "UNAVAILABLE"),
     errors.StorageFull: (507, "UNAVAILABLE"),
-    errors.Draining: (503, "UNAVAILABLE"),
     errors.ContentCorrupt: (500, "UNKNOWN"),
 }
 RETRY_AFTER_DEFAULT_S = 5
@@ -49,9 +48,7 @@ def answer_to(error: RegistryError, request: Request) -> Answer:
     status, code = TABLE[type(error)]
     headers = _HEADERS.get(type(error), _no_headers)(error, request)
     if status in (503, 507):
-        headers.append(
-            (b"retry-after", str(error.facts.get("retry_after_s", RETRY_AFTER_DEFAULT_S)).encode())
-        )
+        headers.append((b"retry-after", str(error.facts.get("retry_after_s", RETRY_AFTER_DEFAULT_S)).encode()))
     return json_answer(status, {"errors": _entries(code, error)}, headers)
 
 

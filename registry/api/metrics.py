@@ -24,13 +24,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.received = Counter(
-            "depotry_http_received_bytes", "Bytes of request bodies.", registry=self._registry
-        )
+        self.received = Counter("depotry_http_received_bytes", "Bytes of request bodies.", registry=self._registry)
         self.sent = Counter("depotry_http_sent_bytes", "Bytes of answers' bodies.", registry=self._registry)
-        self.running = Gauge(
-            "depotry_http_requests_running", "Requests being served now.", registry=self._registry
-        )
+        self.running = Gauge("depotry_http_requests_running", "Requests being served now.", registry=self._registry)
         self.store_seconds = Histogram(
             "depotry_store_operation_duration_seconds",
             "Time of an operation of the blob store.",

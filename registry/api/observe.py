@@ -8,6 +8,10 @@ from registry.api.metrics import Metrics
 from registry.api.v2.routes import Route
 
 
+QUIET_PATHS = {"/livez", "/readyz", "/metrics"}
+"""Asked every few seconds by machines: logged at level debug."""
+
+
 class Observed:
     """An ASGI application that watches another one."""
 
@@ -53,11 +57,13 @@ class Observed:
         self._metrics.received.inc(seen.received)
         self._metrics.sent.inc(seen.sent)
         client = scope.get("client")
-        self._log.info(
+        path = scope["raw_path"].decode("latin-1")
+        self._log.log(
+            logging.DEBUG if path in QUIET_PATHS else logging.INFO,
             "request",
             extra={
                 "method": scope["method"],
-                "path": scope["raw_path"].decode("latin-1"),
+                "path": path,
                 "status": seen.status,
                 "error": scope.get("depotry.error"),
                 "client": client[0] if client else None,

@@ -1,5 +1,6 @@
 """Answers, and how they are sent: a few bytes at once, or a blob in pieces that are never all in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -96,7 +97,7 @@ class BlobAnswer:
         async for piece in pieces:
             if held:
                 yield held
-            hasher.update(piece)
+            await asyncio.to_thread(hasher.update, piece)
             held = piece
         if hasher.digest() != digest.raw:
             raise ContentCorrupt("the stored blob does not have its digest", digest=str(digest))

@@ -327,9 +327,7 @@ class FilesystemStore:
             self._layout.require_marker()
         directory = self._layout.root / algorithm.label
         try:
-            return sorted(
-                directory / name for name in os.listdir(directory) if re.fullmatch("[0-9a-f]{2}", name)
-            )
+            return sorted(directory / name for name in os.listdir(directory) if re.fullmatch("[0-9a-f]{2}", name))
         except FileNotFoundError:
             return []
 
@@ -454,9 +452,7 @@ class _RunningHashes:
 class _Upload:
     """The locked file of one upload, and what is known of its bytes. In threads, one call at a time."""
 
-    def __init__(
-        self, upload_id: str, object_id: int, descriptor: int, names: "_Names", *, reserve: int
-    ) -> None:
+    def __init__(self, upload_id: str, object_id: int, descriptor: int, names: "_Names", *, reserve: int) -> None:
         self.upload_id = upload_id
         self.offset = os.fstat(descriptor).st_size
         self.running: _RunningHash | None = None
@@ -498,9 +494,7 @@ class _Upload:
             self._remove()
         finally:
             self.close()
-        raise DigestMismatch(
-            "the content does not have this digest", expected=str(expected), actual=str(actual)
-        )
+        raise DigestMismatch("the content does not have this digest", expected=str(expected), actual=str(actual))
 
     def suspend(self) -> Checkpoint | None:
         try:

@@ -1,7 +1,7 @@
 """Blobs in memory: for tests, and for trying the registry out. What it holds ends with the process.
 
-It keeps every promise of the contract that does not speak of another process. Its methods never wait, so nothing
-can come between the steps of one.
+It keeps every promise of the contract that does not speak of another process. Its methods never wait, so
+nothing can come between the steps of one.
 """
 
 import asyncio
@@ -207,9 +207,7 @@ class _Session:
         if actual != expected and 0 < self._began < len(content):
             content = content[self._began :]
         if actual != expected and Digest.of(content, expected.algorithm) != expected:
-            raise DigestMismatch(
-                "the content does not have this digest", expected=str(expected), actual=str(actual)
-            )
+            raise DigestMismatch("the content does not have this digest", expected=str(expected), actual=str(actual))
         key = ObjectKey(expected, self._object_id)
         self._shelf.objects[key] = content
         return BlobInfo(key, len(content))

@@ -24,9 +24,11 @@ class Record(Protocol):
     """Takes one finished operation. Called on the loop, so it has to be quick, and must not raise."""
 
     def __call__(self, operation: str, seconds: float, error: str | None, size_bytes: int) -> None:
-        """`operation` is the method's name (`read` is one chunk of a reader). `error` is the name of the
-        exception that came out, also of a cancellation, and None after a success. `size_bytes` is what was moved
-        or published, 0 where no content was touched."""
+        """`operation` is the method's name (`read` is one chunk of a reader).
+
+        `error` is the name of the exception that came out, also of a cancellation, and None after a success.
+        `size_bytes` is what was moved or published, 0 where no content was touched.
+        """
         ...
 
 

@@ -64,9 +64,7 @@ class Digest:
     def parse(cls, text: str) -> Self:
         """From `sha256:<64 lower-case hex>` or `sha512:<128>`. Raises DigestInvalid."""
         if _TEXT.fullmatch(text) is None:
-            raise DigestInvalid(
-                "a digest is sha256:<64 hex digits> or sha512:<128>, in lower case", digest=text[:200]
-            )
+            raise DigestInvalid("a digest is sha256:<64 hex digits> or sha512:<128>, in lower case", digest=text[:200])
         label, _, encoded = text.partition(":")
         return cls(Algorithm.parse(label), bytes.fromhex(encoded))
 

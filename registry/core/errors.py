@@ -11,7 +11,7 @@
     ├── Refused                       understood, and against the state of the registry
     │   └── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed
     └── OurFault                      never the client's mistake, never a 404
-        └── Unavailable  StorageFull  Draining  ContentCorrupt
+        └── Unavailable  StorageFull  ContentCorrupt
 
 `api/errors.py` turns each class into a status and a code; a test keeps that table complete.
 A fact is a plain value (text, number, list or dict of them) and ends up in the `detail` of the answer,
@@ -144,10 +144,6 @@ class Unavailable(OurFault):
 
 class StorageFull(OurFault):
     """No room for more content."""
-
-
-class Draining(OurFault):
-    """The server is stopping, and a running upload was put aside to be resumed."""
 
 
 class ContentCorrupt(OurFault):

@@ -93,9 +93,7 @@ def parse(payload: bytes, content_type: str | None) -> Manifest:
     if content_type is None:
         raise ManifestInvalid("Content-Type has to name the media type of the manifest")
     if content_type not in _MANIFESTS and content_type not in _INDEXES:
-        raise ManifestInvalid(
-            "this media type is no manifest that is accepted here", media_type=content_type[:200]
-        )
+        raise ManifestInvalid("this media type is no manifest that is accepted here", media_type=content_type[:200])
     document = _load(payload)
     if document.get("schemaVersion") != 2 or document["schemaVersion"] is True:
         raise ManifestInvalid("schemaVersion is not 2")

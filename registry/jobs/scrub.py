@@ -48,9 +48,7 @@ class Scrub:
             after = page[-1].object_id
 
     async def _page(self, after: int) -> list[NewObject]:
-        return await self.database.read(
-            lambda connection: blobs.live_page(connection, after=after, count=PAGE)
-        )
+        return await self.database.read(lambda connection: blobs.live_page(connection, after=after, count=PAGE))
 
     async def _problem(self, stored: NewObject) -> str | None:
         try:
@@ -77,6 +75,4 @@ class Scrub:
 
     async def _mark(self, stored: NewObject) -> None:
         now = self.clock()
-        await self.database.write(
-            lambda connection: blobs.mark_corrupt(connection, stored.object_id, now=now)
-        )
+        await self.database.write(lambda connection: blobs.mark_corrupt(connection, stored.object_id, now=now))

@@ -96,17 +96,13 @@ _USERS = (
 def linked(connection: Connection, name: RepositoryName, digest: Digest) -> LinkedBlob | None:
     """The blob, if the repository of this name shows it."""
     row = connection.execute(_LINKED, {"name": name, "digest": digest.pack()}).first()
-    return (
-        None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
-    )
+    return None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
 
 
 def anywhere(connection: Connection, digest: Digest) -> LinkedBlob | None:
     """The blob, if any repository shows it."""
     row = connection.execute(_ANYWHERE, {"digest": digest.pack()}).first()
-    return (
-        None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
-    )
+    return None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
 
 
 def protect(connection: Connection, digest: Digest, *, until: int) -> None:
@@ -172,9 +168,7 @@ def unlink(connection: Connection, repository_id: int, digest: Digest) -> bool:
 
 def users(connection: Connection, repository_id: int, digest: Digest, *, count: int) -> list[Digest]:
     """Up to `count` manifests of the repository that use the blob."""
-    found = connection.execute(
-        _USERS, {"repository": repository_id, "digest": digest.pack(), "count": count}
-    ).scalars()
+    found = connection.execute(_USERS, {"repository": repository_id, "digest": digest.pack(), "count": count}).scalars()
     return [Digest.unpack(packed) for packed in found]
 
 

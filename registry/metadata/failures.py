@@ -8,7 +8,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registry.core.errors import RegistryError, StorageFull, Unavailable
 
-
 OUTAGES = (OperationalError, InternalError, PoolTimeout)
 """The database failed. Every other SQLAlchemyError is a mistake of ours, and stays what it is: a 500."""
 

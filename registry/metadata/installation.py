@@ -64,9 +64,7 @@ def stats(connection: Connection) -> Stats:
         query = select(func.count()).select_from(table).where(*where)  # type: ignore[arg-type]
         return connection.execute(query).scalar_one()
 
-    manifest_bytes = connection.execute(
-        select(func.coalesce(func.sum(manifests.c.payload_size), 0))
-    ).scalar_one()
+    manifest_bytes = connection.execute(select(func.coalesce(func.sum(manifests.c.payload_size), 0))).scalar_one()
     blob_bytes = connection.execute(select(func.coalesce(func.sum(blobs.c.size), 0))).scalar_one()
     return Stats(
         repositories=count(repositories),

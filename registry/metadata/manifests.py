@@ -84,9 +84,7 @@ _LINK_PARENTS = (
     )
     .values(child_id=bindparam("manifest"))
 )
-_LINK_SUBJECT = (
-    update(manifests).where(manifests.c.id == bindparam("manifest")).values(subject_id=bindparam("subject"))
-)
+_LINK_SUBJECT = update(manifests).where(manifests.c.id == bindparam("manifest")).values(subject_id=bindparam("subject"))
 _LINK_REFERRERS = (
     update(manifests)
     .where(
@@ -123,9 +121,7 @@ _PROTECT_BLOBS = (
     .where(blobs.c.protect_until < bindparam("until"))
     .where(
         blobs.c.digest.in_(
-            select(manifest_blobs.c.linked_digest).where(
-                manifest_blobs.c.manifest_id == bindparam("manifest")
-            )
+            select(manifest_blobs.c.linked_digest).where(manifest_blobs.c.manifest_id == bindparam("manifest"))
         )
     )
     .values(protect_until=bindparam("until"))
@@ -155,9 +151,7 @@ def stored(connection: Connection, name: RepositoryName, reference: Reference) -
 def find(connection: Connection, repository_id: int, digest: Digest, *, lock: bool = False) -> int | None:
     """The id of a manifest; with `lock` nothing can begin to point to it until the transaction ends."""
     query = _ID.with_for_update() if lock else _ID
-    found: int | None = connection.execute(
-        query, {"repository": repository_id, "digest": digest.pack()}
-    ).scalar()
+    found: int | None = connection.execute(query, {"repository": repository_id, "digest": digest.pack()}).scalar()
     return found
 
 
@@ -184,9 +178,7 @@ def add(
     """
     key = {"repository": repository_id, "digest": digest.pack()}
     row = _row(repository_id, manifest, digest=digest, listing=listing, now=now)
-    statement = insert(connection, manifests).on_conflict_do_nothing(
-        index_elements=["repository_id", "digest"]
-    )
+    statement = insert(connection, manifests).on_conflict_do_nothing(index_elements=["repository_id", "digest"])
     new = connection.execute(statement, row).rowcount == 1
     manifest_id: int = connection.execute(_ID, key).scalar_one()
     _assert_edges(connection, repository_id, manifest_id, manifest)
@@ -199,9 +191,7 @@ def add(
     return manifest_id, new
 
 
-def _row(
-    repository_id: int, manifest: Manifest, *, digest: Digest, listing: Listing, now: int
-) -> dict[str, object]:
+def _row(repository_id: int, manifest: Manifest, *, digest: Digest, listing: Listing, now: int) -> dict[str, object]:
     subject = manifest.subject
     subject_digest = None if subject is None else subject.digest.pack()
     referrer = None if subject is None else json.dumps(manifest.referrer_descriptor(digest))

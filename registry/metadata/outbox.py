@@ -10,9 +10,7 @@ from registry.metadata.schema import outbox
 def append(connection: Connection, events: list[Event], *, now: int) -> None:
     """Add events, in order."""
     if events:
-        connection.execute(
-            insert(outbox), [{"created_at": now, "event": event.to_json()} for event in events]
-        )
+        connection.execute(insert(outbox), [{"created_at": now, "event": event.to_json()} for event in events])
 
 
 def trim(connection: Connection, *, before: int) -> int:

@@ -37,9 +37,7 @@ def library() -> ModuleType:
 def writing_engine(url: URL, *, synchronous: str) -> Engine:
     """An engine of one connection whose transactions begin with the write lock: a transaction that reads first and
     asks for the lock later can be refused at once, whatever the time limit. `synchronous` is FULL or NORMAL."""
-    engine = _engine(
-        url, pool_size=1, pragmas=[f"synchronous={synchronous}", f"busy_timeout={BUSY_TIMEOUT_MS}"]
-    )
+    engine = _engine(url, pool_size=1, pragmas=[f"synchronous={synchronous}", f"busy_timeout={BUSY_TIMEOUT_MS}"])
 
     @event.listens_for(engine, "begin")
     def begin_immediate(connection: Connection) -> None:
@@ -77,9 +75,7 @@ def _engine(url: URL, *, pool_size: int, pragmas: list[str]) -> Engine:
         cursor = connection.cursor()
         mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != "wal":
-            raise RuntimeError(
-                f"SQLite cannot use a write-ahead log here (journal mode {mode}): is this a local disk?"
-            )
+            raise RuntimeError(f"SQLite cannot use a write-ahead log here (journal mode {mode}): is this a local disk?")
         common = ["foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384", "journal_size_limit=67108864"]
         for pragma in [*common, *pragmas]:
             cursor.execute(f"PRAGMA {pragma}")

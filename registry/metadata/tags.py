@@ -15,9 +15,7 @@ _PAGE = (
 _LIVE = (
     select(tags.c.name, manifests.c.digest)
     .join(manifests, manifests.c.id == tags.c.manifest_id)
-    .where(
-        tags.c.repository_id == bindparam("repository"), tags.c.name.in_(bindparam("names", expanding=True))
-    )
+    .where(tags.c.repository_id == bindparam("repository"), tags.c.name.in_(bindparam("names", expanding=True)))
     .order_by(tags.c.name)
     .with_for_update(of=tags)
 )
@@ -39,9 +37,7 @@ _OF_MANIFEST = select(tags.c.name).where(tags.c.manifest_id == bindparam("manife
 
 def page(connection: Connection, repository_id: int, *, after: str, count: int) -> list[str]:
     """The next `count` tags after `after`, in byte order."""
-    return list(
-        connection.execute(_PAGE, {"repository": repository_id, "after": after, "count": count}).scalars()
-    )
+    return list(connection.execute(_PAGE, {"repository": repository_id, "after": after, "count": count}).scalars())
 
 
 def live(connection: Connection, repository_id: int, names: list[str]) -> dict[str, Digest]:

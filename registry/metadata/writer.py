@@ -120,7 +120,7 @@ def _attempt(unit: _Unit, connection: Connection, *, alone: bool) -> _Outcome:
         value = unit.function(connection)
     except OUTAGES:
         raise
-    except Exception as error:  # the boundary between a unit and this thread: it goes to the unit's caller
+    except Exception as error:  # noqa: BLE001 - the boundary between a unit and this thread: it goes to the unit's caller
         if savepoint is not None:
             savepoint.rollback()
         return _Outcome(failed=error)

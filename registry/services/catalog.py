@@ -26,9 +26,7 @@ class Catalog:
     async def repositories(self, *, after: str, count: int | None) -> Page:
         """Repositories that hold something."""
         limit = CATALOG_PAGE_DEFAULT if count is None else min(count, PAGE_MAX)
-        names = await self.database.read(
-            lambda connection: repositories.page(connection, after=after, count=limit + 1)
-        )
+        names = await self.database.read(lambda connection: repositories.page(connection, after=after, count=limit + 1))
         return _page(names, limit)
 
     async def tags(self, name: RepositoryName, *, after: str, count: int | None) -> Page:

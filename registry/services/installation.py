@@ -65,9 +65,7 @@ class Installation:
                 "the database knows of blobs, but the blob store is empty or not mounted: its mark is missing"
             )
         async for _ in self.store.iter_objects():
-            raise WrongPair(
-                "the blob store holds content, but no mark of the installation that it belongs to"
-            )
+            raise WrongPair("the blob store holds content, but no mark of the installation that it belongs to")
         await self.store.claim(identity)
 
 

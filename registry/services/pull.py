@@ -58,9 +58,7 @@ class Pull:
             return await self._open_whole(blob)
         except ContentCorrupt:
             now = self.clock()
-            await self.database.write(
-                lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now)
-            )
+            await self.database.write(lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now))
             raise
 
     async def referrers(
@@ -92,9 +90,7 @@ class Pull:
     async def _linked(self, name: RepositoryName, digest: Digest) -> LinkedBlob:
         blob = await self.database.point(lambda connection: blobs.linked(connection, name, digest))
         if blob is None:
-            raise await self._unknown(
-                name, BlobUnknown("no such blob in this repository", digest=str(digest))
-            )
+            raise await self._unknown(name, BlobUnknown("no such blob in this repository", digest=str(digest)))
         return blob
 
     async def _unknown(self, name: RepositoryName, otherwise: RegistryError) -> RegistryError:

@@ -97,9 +97,7 @@ class Push:
         digest, listing, now = made
         repository_id = repositories.ensure(connection, name, now=now)
         _check_condition(connection, repository_id, push)
-        manifest_id, new = manifests.add(
-            connection, repository_id, manifest, digest=digest, listing=listing, now=now
-        )
+        manifest_id, new = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=now)
         held = manifests.measure(connection, manifest_id, manifest)
         self._check_references(manifest, held)
         changed = tags.point(
@@ -140,11 +138,7 @@ class Push:
 
     async def _config(self, name: RepositoryName, entry: Descriptor | None) -> dict[str, Any] | None:
         """An image's config, read here once, or None if there is none that could be shown."""
-        if (
-            entry is None
-            or entry.media_type not in (OCI_CONFIG, DOCKER_CONFIG)
-            or entry.size > CONFIG_MAX_BYTES
-        ):
+        if entry is None or entry.media_type not in (OCI_CONFIG, DOCKER_CONFIG) or entry.size > CONFIG_MAX_BYTES:
             return None
         blob = await self.database.point(lambda connection: blobs.linked(connection, name, entry.digest))
         if blob is None or blob.corrupt or blob.size > CONFIG_MAX_BYTES:
@@ -154,9 +148,7 @@ class Push:
             content = await _read_all(reader, blob.size)
         except ContentCorrupt:
             now = self.clock()
-            await self.database.write(
-                lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now)
-            )
+            await self.database.write(lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now))
             return None
         return manifest_rules.parse_config(content)
 

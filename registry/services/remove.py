@@ -63,9 +63,7 @@ class Remove:
         repository_id = _existing(connection, name)
         users = blobs.users(connection, repository_id, digest, count=USERS_NAMED)
         if users:
-            raise BlobInUse(
-                "manifests of this repository use the blob", manifests=[str(user) for user in users]
-            )
+            raise BlobInUse("manifests of this repository use the blob", manifests=[str(user) for user in users])
         if not blobs.unlink(connection, repository_id, digest):
             raise BlobUnknown("no such blob in this repository", digest=str(digest))
         outbox.append(connection, [Event(EventKind.BLOB_UNLINKED, name, digest)], now=self.clock())

@@ -124,11 +124,7 @@ class Uploads:
         now = self.clock()
 
         def link(connection: Connection) -> bool:
-            found = (
-                blobs.anywhere(connection, digest)
-                if source is None
-                else blobs.linked(connection, source, digest)
-            )
+            found = blobs.anywhere(connection, digest) if source is None else blobs.linked(connection, source, digest)
             if found is None or found.corrupt:
                 return False
             repository_id = repositories.ensure(connection, name, now=now)

@@ -87,8 +87,8 @@ def start_server() -> Iterator[StartServer]:
     """Start a server with some limits; it is killed at the end of the module if it still runs."""
     servers: list[tuple[EchoServer, threading.Thread]] = []
 
-    def start(drain_timeout_s: float = 30, **limits: float) -> EchoServer:
-        command = [sys.executable, "-m", "tests.server.echo", json.dumps(limits), str(drain_timeout_s)]
+    def start(drain_timeout_s: float = 30, loop: str = "uvloop", **limits: float) -> EchoServer:
+        command = [sys.executable, "-m", "tests.server.echo", json.dumps(limits), str(drain_timeout_s), loop]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -108,7 +108,13 @@ def start_server() -> Iterator[StartServer]:
             server.process.stdout.close()
 
 
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """Both loops have transports of their own, and their own ideas of closing one."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def server(start_server: StartServer) -> EchoServer:
+def server(start_server: StartServer, loop: str) -> EchoServer:
     """A server with the limits of production, shared by the tests of a module."""
-    return start_server()
+    return start_server(loop=loop)

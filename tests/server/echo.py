@@ -1,7 +1,7 @@
 """A tiny ASGI application under our server, as a process of its own.
 
-`python -m tests.server.echo LIMITS DRAIN_TIMEOUT_S`, the limits in JSON. It prints one JSON line for each event
-of its lifecycle and of its requests; the first has the ports.
+`python -m tests.server.echo LIMITS DRAIN_TIMEOUT_S LOOP`, the limits in JSON, prints one JSON line for each
+event of its lifecycle and of its requests; the first has the ports.
 """
 
 import asyncio
@@ -130,6 +130,9 @@ class Lifecycle:
 
 
 def main() -> None:
+    if sys.argv[3] == "asyncio":
+        # What a machine without uvloop has.
+        sys.modules["uvloop"] = cast("Any", None)
     limits = ConnectionLimits(**json.loads(sys.argv[1]))
     listeners = [bind("127.0.0.1", 0), bind("127.0.0.1", 0)]
     ports = [listener.getsockname()[1] for listener in listeners]

@@ -379,8 +379,9 @@ def test_a_pipelined_download_ends_too(server: EchoServer) -> None:
 
 
 @pytest.fixture(scope="module")
-def impatient(start_server: StartServer) -> EchoServer:
+def impatient(start_server: StartServer, loop: str) -> EchoServer:
     return start_server(
+        loop=loop,
         header_timeout_s=0.6,
         body_window_s=0.6,
         body_min_bytes_per_s=1000,

@@ -37,10 +37,7 @@ async def put_manifest(services: Services, request: Request, target: Target) -> 
     name, reference, query = target.name, target.reference, request.query()
     extra = _tags(query.get("tag", []))
     announced = _announced(reference, query)
-    limit = services.manifest_max_bytes
-    payload = await request.read_all(
-        limit, lambda: ManifestTooLarge(f"a manifest has at most {limit} bytes", limit=limit)
-    )
+    payload = await _payload(request, services.manifest_max_bytes)
     condition = Condition(entity_tags(request, b"if-match"), entity_tags(request, b"if-none-match"))
     tags = extra if reference.tag is None else (reference.tag, *extra)
     push = ManifestPush(payload, request.header(b"content-type"), tags, announced, condition)
@@ -61,6 +58,10 @@ async def delete_manifest(services: Services, request: Request, target: Target) 
     """Remove a tag, or by digest a manifest and every tag that points to it."""
     await services.remove.manifest(target.name, target.reference)
     return Answer(202)
+
+
+async def _payload(request: Request, limit: int) -> bytes:
+    return await request.read_all(limit, lambda: ManifestTooLarge(f"a manifest has at most {limit} bytes", limit=limit))
 
 
 def _tags(texts: list[str]) -> tuple[Tag, ...]:

@@ -3,7 +3,6 @@
 A route without an action cannot be written; who may do what is decided by that column.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from registry.api.v2.manifests import delete_manifest, get_manifest, put_manifes
 from registry.api.v2.target import Services, Target, locate
 from registry.api.v2.uploads import delete_upload, get_upload, patch_upload, post_upload, put_upload
 from registry.core.access import Action
-from registry.core.errors import ContentCorrupt, Draining, MethodNotAllowed, RegistryError, RouteUnknown
+from registry.core.errors import ContentCorrupt, MethodNotAllowed, RegistryError, RouteUnknown
 
 Handler = Callable[[Services, Request, Target], Awaitable[Answer | BlobAnswer]]
 
@@ -82,7 +81,7 @@ class DistributionApi:
         """Serve one request."""
         request = Request(scope, receive)
         try:
-            answer = await self._answer_or_put_aside(request, send)
+            answer = await self._answer(request)
             close = not await request.drain()
             await answer.send(scope, send, close=close)
         except (ClientGone, ConnectionError):
@@ -90,16 +89,6 @@ class DistributionApi:
         except ContentCorrupt:
             scope["depotry.error"] = "CONTENT_CORRUPT"
             self._log.exception("a stored blob is corrupt; its download was cut")
-
-    async def _answer_or_put_aside(self, request: Request, send: Send) -> Answer | BlobAnswer:
-        """A request is cancelled when the server stops and cannot wait any longer. Its upload is kept by then, and
-        the client learns that it may go on with it later."""
-        try:
-            return await self._answer(request)
-        except asyncio.CancelledError:
-            stopping = Draining("the server is stopping; what arrived is kept", retry_after_s=1)
-            await self._failed(request, stopping).send(request.scope, send, close=True)
-            raise
 
     async def _answer(self, request: Request) -> Answer | BlobAnswer:
         try:
@@ -110,7 +99,7 @@ class DistributionApi:
             return self._failed(request, error)
         except (ClientGone, ConnectionError):
             raise
-        except Exception:  # the boundary: whatever it was, the client gets an answer and the log the reason
+        except Exception:  # noqa: BLE001 - the boundary: whatever it was, the client gets an answer and the log the reason
             self._log.exception("a request failed")
             return errors.internal_error()
 

@@ -56,9 +56,7 @@ async def delete_upload(services: Services, request: Request, target: Target) ->
     return Answer(204)
 
 
-async def _mounted(
-    services: Services, name: RepositoryName, digest: Digest, sources: list[str] | None
-) -> bool:
+async def _mounted(services: Services, name: RepositoryName, digest: Digest, sources: list[str] | None) -> bool:
     """A source that cannot be a repository is one that does not have the blob."""
     try:
         source = None if sources is None else RepositoryName.parse(sources[-1])
@@ -97,6 +95,4 @@ def _place(name: RepositoryName, upload_id: str, offset: int) -> Headers:
 
 def _stored(name: RepositoryName, digest: Digest) -> Answer:
     text = str(digest)
-    return Answer(
-        201, [(b"location", f"/v2/{name}/blobs/{text}".encode()), (b"docker-content-digest", text.encode())]
-    )
+    return Answer(201, [(b"location", f"/v2/{name}/blobs/{text}".encode()), (b"docker-content-digest", text.encode())])

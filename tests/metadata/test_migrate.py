@@ -1,0 +1,91 @@
+"""Migrations: they make what the models say, once, and never a step back."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import URL
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from registry.metadata import migrate, sqlite
+from registry.metadata.database import Database
+from registry.metadata.schema import metadata
+
+
+def test_models_and_migrations_agree(database: Database) -> None:
+    """Nothing that autogenerate could still add."""
+    engine = sqlite.reading_engine(database.url, connections=1)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_head_is_the_newest_file() -> None:
+    """The cheap look at file names finds what Alembic finds."""
+    config = Config()
+    config.set_main_option("script_location", str(migrate.scripts()))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrate.head()
+
+
+def test_a_second_upgrade_does_nothing(database: Database) -> None:
+    """Idempotent, and it says so."""
+    assert database.migrate() == (migrate.head(), migrate.head())
+
+
+def test_a_newer_database_is_refused(database: Database, tmp_path: Path) -> None:
+    """An old program never touches what it does not know."""
+    connection = sqlite.library().connect(tmp_path / "registry.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(migrate.DatabaseTooNew):
+        database.migrate()
+
+
+def test_an_upgrade_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CR-48: all revisions of an upgrade are one transaction, so the middle of one does not exist."""
+    url = URL.create("sqlite", database=str(tmp_path / "registry.db"))
+    engine = sqlite.writing_engine(url, synchronous="FULL")
+    run = migrate._run
+
+    def run_and_fail(connection: object) -> None:
+        run(connection)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(migrate, "_run", run_and_fail)
+    with pytest.raises(KeyboardInterrupt):
+        migrate.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar() == 0
+    engine.dispose()
+
+
+def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    """One does it, the other waits and finds nothing to do."""
+    command = [sys.executable, "-m", "registry", "migrate", "--data", str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = sorted(process.communicate(timeout=60)[0] for process in running)
+    assert [process.returncode for process in running] == [0] * 4
+    assert len([answer for answer in answers if "was empty" in answer]) == 1
+
+
+def test_the_schema_is_not_for_sqlite_alone() -> None:
+    """Every table and index can be written in PostgreSQL's dialect, with C collation for names and short names."""
+    dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for table in metadata.sorted_tables:
+        statement = str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            str(CreateIndex(index).compile(dialect=dialect))
+            assert len(str(index.name)) <= 63
+        assert all(len(str(constraint.name)) <= 63 for constraint in table.constraints)
+        if table.name == "tags":
+            assert 'COLLATE "C"' in statement
