@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 
 from registry import __version__
-from registry.config import ConfigProblems, Settings, describe, load
+from registry.config import ConfigProblems, Settings, describe, is_loopback, load
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -163,18 +163,18 @@ def _fail(problem: str) -> NoReturn:
 
 
 def _welcome(settings: Settings, port: int, metrics_port: int) -> str:
-    host = "localhost" if settings.host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::") else settings.host  # noqa: S104
-    registry = f"{host}:{port}"
+    local = is_loopback(settings.host) or settings.host in ("0.0.0.0", "::")  # noqa: S104
+    registry = _authority("localhost" if local else settings.host, port)
     storage = settings.storage_path
     blobs = "in memory, gone when it stops" if storage is None else str(storage.absolute())
     warning = ""
     if settings.expose_without_login:
         warning = "\n  Anyone who can reach this address may read, overwrite and delete everything.\n"
     return f"""\
-Depotry {__version__}, an OCI registry, is at http://{registry}
+Depotry {__version__}, an OCI registry, is at http://{_authority(settings.host, port)}
   database  {settings.database_path.absolute()}
   blobs     {blobs}
-  health    http://{settings.metrics_host}:{metrics_port}/readyz and /metrics
+  health    http://{_authority(settings.metrics_host, metrics_port)}/readyz and /metrics
 {warning}
 Try it, in another terminal:
   docker tag alpine {registry}/alpine
@@ -183,3 +183,7 @@ Try it, in another terminal:
 
 Ctrl-C stops it.
 """
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

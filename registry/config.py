@@ -401,8 +401,7 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
         )
     if settings.effective_metrics_port > PORT_MAX:
         yield f"{labels.get('port', 'port')}: the metrics port would be {PORT_MAX + 1}; set metrics_port"
-    same_port = settings.port and settings.port == settings.effective_metrics_port
-    if same_port and settings.host == settings.metrics_host:
+    if settings.port and settings.port == settings.effective_metrics_port:
         yield f"{labels.get('metrics_port', 'metrics_port')}: is the same as port; it needs one of its own"
 
 
