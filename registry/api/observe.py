@@ -7,7 +7,6 @@ from registry.api.asgi import App, Message, Receive, Scope, Send
 from registry.api.metrics import Metrics
 from registry.api.v2.routes import Route
 
-
 QUIET_PATHS = {"/livez", "/readyz", "/metrics"}
 """Asked every few seconds by machines: logged at level debug."""
 

@@ -45,9 +45,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise OSError(
-            errno.EADDRNOTAVAIL, f"{host} is not an address of this machine: {error.strerror}"
-        ) from None
+        raise OSError(errno.EADDRNOTAVAIL, f"{host} is not an address of this machine: {error.strerror}") from None
     # A name such as localhost may have both: IPv4 is what clients try when the other is refused.
     family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)

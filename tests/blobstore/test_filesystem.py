@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobstore import filesystem
+from registry.blobstore import upload_file
 from registry.blobstore.base import BlobInfo, BlobStore, Checkpoint, ObjectKey
 from registry.blobstore.filesystem import FilesystemStore
 from registry.core.digest import Algorithm, Bytes, Digest
@@ -468,7 +468,7 @@ async def test_a_running_hash_does_not_outlive_foreign_bytes(backend: Backend) -
 
 
 async def test_running_hashes_are_bounded(store: BlobStore, monkeypatch: pytest.MonkeyPatch, reads: list[int]) -> None:
-    monkeypatch.setattr(filesystem, "RUNNING_HASHES_MAX", 2)
+    monkeypatch.setattr(upload_file, "RUNNING_HASHES_MAX", 2)
     kept = [await half_done(store, b"content") for _ in range(3)]
     for upload_id, object_id, _ in reversed(kept):
         await (await store.resume_upload(upload_id, object_id)).commit(Digest.of(b"content"))
