@@ -63,6 +63,7 @@ class Threads:
 
 @contextmanager
 def translated() -> Iterator[None]:
+    """Turns an OSError inside into StorageFull or Unavailable; the cause stays for the log."""
     try:
         yield
     except OSError as error:

@@ -92,6 +92,8 @@ class Layout:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.digest = ""
+        self.files: dict[str, dict[str, bytes]] = {}
+        """What the image of each architecture shows."""
         (path / "blobs" / "sha256").mkdir(parents=True)
 
     def add(self, content: bytes, media_type: str, **more: Any) -> Entry:
@@ -114,6 +116,7 @@ class Layout:
     ) -> Entry:
         """An image of these layers, each given by its files."""
         shown = platform or {"architecture": "amd64", "os": "linux"}
+        self.files[shown["architecture"]] = {name: files[name] for files in layers for name in files}
         tars = [tar_of(files) for files in layers]
         config = {
             **shown,
@@ -259,9 +262,7 @@ def tree_in(archive: Path | IO[bytes]) -> dict[str, str]:
     """Path to digest for each file of a tar, and `-> target` for each symbolic link."""
     found: dict[str, str] = {}
     opened = (
-        tarfile.open(archive, mode="r:*")
-        if isinstance(archive, Path)
-        else tarfile.open(fileobj=archive, mode="r:*")
+        tarfile.open(archive, mode="r:*") if isinstance(archive, Path) else tarfile.open(fileobj=archive, mode="r:*")
     )
     with opened as tar:
         for member in tar:

@@ -74,9 +74,7 @@ def test_crane_makes_images_and_an_index_in_the_registry(
     assert images.tree_in(tmp_path / "files.tar") == images.tree_of(files)
 
 
-def test_crane_lists_tags_and_repositories_and_deletes(
-    crane: Tool, shared_registry: Registry, tmp_path: Path
-) -> None:
+def test_crane_lists_tags_and_repositories_and_deletes(crane: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """A deleted tag leaves its sibling alone; a deleted manifest takes its tags along."""
     repository = f"{shared_registry.address}/crane/listed"
     layout = images.single(tmp_path / "made", files=images.random_files(images.KIB))

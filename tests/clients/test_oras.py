@@ -89,9 +89,7 @@ def referrers(oras: Tool, reference: str, *flags: str) -> dict[str, str]:
     return {entry["digest"]: entry["artifactType"] for entry in found.get("referrers") or []}
 
 
-def test_oras_attaches_and_discovers_referrers(
-    oras: Tool, shared_registry: Registry, tmp_path: Path
-) -> None:
+def test_oras_attaches_and_discovers_referrers(oras: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """Referrers are found through the API, all or by type, without a fallback tag; deleted ones are gone."""
     layout = images.multi_platform(tmp_path / "made")
     name = f"{shared_registry.address}/oras/attached"
@@ -107,9 +105,7 @@ def test_oras_attaches_and_discovers_referrers(
     assert referrers(oras, f"{name}:v1") == {signature: SIGNATURE}
 
 
-def test_oras_copies_an_image_with_its_referrers(
-    oras: Tool, shared_registry: Registry, tmp_path: Path
-) -> None:
+def test_oras_copies_an_image_with_its_referrers(oras: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """`cp --recursive` takes referrers along, to another repository and to a folder."""
     layout = images.single(tmp_path / "made")
     source = f"{shared_registry.address}/oras/with-referrers"
@@ -124,9 +120,7 @@ def test_oras_copies_an_image_with_its_referrers(
     assert images.graph(tmp_path / "pulled", sbom)
 
 
-def test_oras_lists_tags_and_repositories_and_deletes(
-    oras: Tool, shared_registry: Registry, tmp_path: Path
-) -> None:
+def test_oras_lists_tags_and_repositories_and_deletes(oras: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """Tags come in byte order, also from the middle; a deleted manifest takes its tags along."""
     name = f"{shared_registry.address}/oras/listed"
     layout = images.artifact(tmp_path / "made")

@@ -61,9 +61,7 @@ def test_regctl_mounts_anonymously(regctl: Tool, shared_registry: Registry, tmp_
 def test_regctl_sends_chunks_with_ranges(regctl: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """A blob in chunks of 100,000 bytes, each with its Content-Range, is the blob that was sent."""
     address = shared_registry.address
-    regctl(
-        *("registry", "set", "--tls=disabled", "--blob-chunk=100000", "--blob-max=1000", "--skip-check", address)
-    )
+    regctl(*("registry", "set", "--tls=disabled", "--blob-chunk=100000", "--blob-max=1000", "--skip-check", address))
     content = os.urandom(images.MIB + 17)
     digest = regctl_blob(regctl, f"{address}/regctl/chunked", content)
     assert digest == images.digest_of(content)
@@ -111,9 +109,7 @@ def referrers(regctl: Tool, reference: str, *flags: str) -> dict[str, str]:
     return {entry["digest"]: entry["artifactType"] for entry in found or []}
 
 
-def test_regctl_attaches_and_lists_referrers(
-    regctl: Tool, shared_registry: Registry, tmp_path: Path
-) -> None:
+def test_regctl_attaches_and_lists_referrers(regctl: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """Referrers are found through the API, all or by type, without a fallback tag; they copy along."""
     layout = images.single(tmp_path / "made")
     name = f"{shared_registry.address}/regctl/attached"

@@ -33,9 +33,7 @@ def test_what_skopeo_pushes_it_pulls_into_an_empty_folder(
 
 
 @pytest.mark.parametrize("kind", ["oci", "index"])
-def test_skopeo_converts_to_docker_schema_2(
-    skopeo: Tool, shared_registry: Registry, tmp_path: Path, kind: str
-) -> None:
+def test_skopeo_converts_to_docker_schema_2(skopeo: Tool, shared_registry: Registry, tmp_path: Path, kind: str) -> None:
     """What it converts on the way in comes out with the digest that it computed, and the layers unchanged."""
     make = {"oci": images.single, "index": lambda path: images.multi_platform(path, attested=False)}[kind]
     layout = make(tmp_path / "made")
@@ -75,9 +73,7 @@ def test_skopeo_copies_between_repositories_without_sending_a_layer(
     images.assert_same(tmp_path / "pulled", layout)
 
 
-def test_skopeo_lists_tags_inspects_and_deletes(
-    skopeo: Tool, shared_registry: Registry, tmp_path: Path
-) -> None:
+def test_skopeo_lists_tags_inspects_and_deletes(skopeo: Tool, shared_registry: Registry, tmp_path: Path) -> None:
     """A delete by tag is a delete of the manifest: every tag on it goes."""
     repository = f"docker://{shared_registry.address}/skopeo/listed"
     first = images.single(tmp_path / "first", files=images.random_files(images.KIB))
@@ -107,8 +103,4 @@ def test_skopeo_does_not_send_what_the_repository_holds(
 
 def _sent(registry: Registry) -> int:
     uploads = "/v2/skopeo/again/blobs/uploads/"
-    return sum(
-        line["received_bytes"]
-        for line in registry.log_lines()
-        if str(line.get("path", "")).startswith(uploads)
-    )
+    return sum(line["received_bytes"] for line in registry.log_lines() if str(line.get("path", "")).startswith(uploads))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.clients.images import KIB, MIB, random_files, write_tree
 from tests.running import Registry, require_tool, wait_until
 
 RUN_LIMIT_S: Final = 60.0
@@ -73,9 +74,7 @@ class Tool:
         """Whether it ends well."""
         return self._run(args, b"", RUN_LIMIT_S).returncode == 0
 
-    def _run(
-        self, args: tuple[str | Path, ...], stdin: bytes, limit_s: float
-    ) -> subprocess.CompletedProcess[bytes]:
+    def _run(self, args: tuple[str | Path, ...], stdin: bytes, limit_s: float) -> subprocess.CompletedProcess[bytes]:
         command = [self.path, *self.flags, *map(str, args)]
         return subprocess.run(
             command,
@@ -175,3 +174,21 @@ def tags_of(registry: Registry, repository: str) -> list[str]:
     with registry.client() as client:
         found: list[str] = client.get(f"/v2/{repository}/tags/list").json()["tags"]
     return found
+
+
+def manifest_of(registry: Registry, repository: str, tag: str) -> dict[str, Any]:
+    """The manifest behind a tag, asked of the server itself."""
+    with registry.client() as client:
+        answer = client.get(f"/v2/{repository}/manifests/{tag}")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def build_context(folder: Path) -> dict[str, bytes]:
+    """A folder to build an image of two layers from, with random content; returns the image's files."""
+    layers = [random_files(KIB, MIB), {"second": os.urandom(2 * MIB)}]
+    for number, files in enumerate(layers):
+        write_tree(folder / str(number), files)
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY 0 /\nCOPY 1 /\nCMD ["/none"]\n', encoding="utf-8")
+    return {name: files[name] for files in layers for name in files}

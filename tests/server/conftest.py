@@ -89,9 +89,7 @@ def start_server() -> Iterator[StartServer]:
 
     def start(drain_timeout_s: float = 30, loop: str = "uvloop", **limits: float) -> EchoServer:
         command = [sys.executable, "-m", "tests.server.echo", json.dumps(limits), str(drain_timeout_s), loop]
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         server = EchoServer(process)
         reader = threading.Thread(target=_collect, args=(server,), daemon=True)
         reader.start()

@@ -192,9 +192,7 @@ CASES = [
         post("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n", b""),
         b"",
     ),
-    Case(
-        "h2c, bad chunk", post("Connection: Upgrade\r\nUpgrade: h2c\r\n" + CHUNKED, b"5\nhello\r\n0\r\n\r\n")
-    ),
+    Case("h2c, bad chunk", post("Connection: Upgrade\r\nUpgrade: h2c\r\n" + CHUNKED, b"5\nhello\r\n0\r\n\r\n")),
     Case(
         "h2c, length and chunked",
         post("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n" + CHUNKED, HELLO),
@@ -230,9 +228,7 @@ def test_in_one_packet(server: EchoServer, case: Case) -> None:
     check(case, server.talk(case.request + CANARY))
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if len(case.request) < 300], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [case for case in CASES if len(case.request) < 300], ids=lambda case: case.name)
 def test_byte_by_byte(server: EchoServer, case: Case) -> None:
     with server.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -245,9 +241,7 @@ def test_byte_by_byte(server: EchoServer, case: Case) -> None:
 
 
 def test_absolute_form_replaces_the_host_header(server: EchoServer) -> None:
-    [answer] = parse(
-        server.talk(b"GET http://right:1/a HTTP/1.1\r\nHost: wrong\r\nConnection: close\r\n\r\n")
-    )
+    [answer] = parse(server.talk(b"GET http://right:1/a HTTP/1.1\r\nHost: wrong\r\nConnection: close\r\n\r\n"))
     assert answer.json["headers"]["host"] == "right:1"
 
 
@@ -285,9 +279,7 @@ def test_a_flood_of_pipelined_requests_is_refused(server: EchoServer) -> None:
 
 
 @pytest.mark.parametrize(("path", "is_asked"), [("/a", True), ("/early", False)])
-def test_continue_is_sent_when_the_application_wants_the_body(
-    server: EchoServer, path: str, is_asked: bool
-) -> None:
+def test_continue_is_sent_when_the_application_wants_the_body(server: EchoServer, path: str, is_asked: bool) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".encode()
     [answer] = parse(server.talk(head))
     assert answer.status == (100 if is_asked else 413)
@@ -426,9 +418,7 @@ def test_a_body_that_trickles_is_cut(impatient: EchoServer, framing: bytes, piec
 
 def test_a_body_that_stalls_after_a_burst_is_cut(impatient: EchoServer) -> None:
     with impatient.connect() as client:
-        client.sendall(
-            b"POST /burst HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n" + bytes(1_000_000)
-        )
+        client.sendall(b"POST /burst HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n" + bytes(1_000_000))
         assert is_closed(client)
     assert impatient.wait_for("cut", path="/burst")["bytes"] == 1_000_000
 

@@ -1,0 +1,120 @@
+"""The use cases on a real database and the memory store, with a clock that is set by hand."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from registry.blobstore.memory import MemoryStore
+from registry.core.digest import Bytes, Digest
+from registry.core.names import Reference, RepositoryName, Tag
+from registry.metadata.database import Database
+from registry.services.catalog import Catalog
+from registry.services.pull import Pull
+from registry.services.push import Condition, ManifestPush, Push, Pushed, References
+from registry.services.remove import Remove
+from registry.services.uploads import Chunk, Uploads
+from registry.core.manifest import OCI_MANIFEST
+from tests.core.test_manifest import encoded
+
+LEASE_MS = 1_000_000
+NAME = RepositoryName("team/app")
+OTHER = RepositoryName("team/other")
+
+
+async def body(*pieces: bytes) -> AsyncIterator[list[Bytes]]:
+    """A request's body."""
+    for piece in pieces:
+        yield [piece]
+
+
+@dataclass
+class House:
+    """Everything that a test calls."""
+
+    database: Database
+    store: MemoryStore = field(default_factory=MemoryStore)
+    now: int = 1_000_000_000
+    references: References = References.SPARSE_INDEX
+
+    def clock(self) -> int:
+        """The time that the test has set."""
+        return self.now
+
+    @property
+    def uploads(self) -> Uploads:
+        """Blobs in."""
+        return Uploads(self.database, self.store, self.clock, LEASE_MS, ttl_ms=LEASE_MS)
+
+    @property
+    def pull(self) -> Pull:
+        """Everything out."""
+        return Pull(self.database, self.store, self.clock, LEASE_MS)
+
+    @property
+    def push(self) -> Push:
+        """Manifests in."""
+        return Push(self.database, self.store, self.clock, self.references)
+
+    @property
+    def remove(self) -> Remove:
+        """Removal."""
+        return Remove(self.database, self.clock, LEASE_MS)
+
+    @property
+    def catalog(self) -> Catalog:
+        """Lists."""
+        return Catalog(self.database)
+
+    async def blob(self, content: bytes, name: RepositoryName = NAME) -> Digest:
+        """Push a blob."""
+        digest = Digest.of(content)
+        assert await self.uploads.receive_whole(name, digest, body(content)) is None
+        return digest
+
+    async def upload(self, *pieces: bytes) -> str:
+        """An upload that holds these pieces."""
+        upload_id = await self.uploads.start(NAME)
+        await self.uploads.append(NAME, upload_id, Chunk(body(*pieces)))
+        return upload_id
+
+    async def manifest(self, document: dict[str, Any], *tags: str, condition: Condition | None = None) -> Pushed:
+        """Push a manifest under tags, or by digest alone."""
+        payload = encoded(document)
+        push = ManifestPush(
+            payload,
+            document.get("mediaType", OCI_MANIFEST),
+            tuple(Tag(tag) for tag in tags),
+            Digest.of(payload),
+            condition or Condition(),
+        )
+        return await self.push.manifest(NAME, push)
+
+    async def content(self, digest: Digest, name: RepositoryName = NAME) -> bytes:
+        """Pull a blob."""
+        reader = await self.pull.open_blob(name, digest)
+        try:
+            return b"".join([piece async for piece in reader.chunks(0, reader.info.size)])
+        finally:
+            await reader.aclose()
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What SQL says."""
+        return await self.database.read(lambda connection: [tuple(row) for row in connection.execute(text(query))])
+
+
+def by_tag(tag: str) -> Reference:
+    """A reference."""
+    return Reference(tag=Tag(tag))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An empty one."""
+    database = Database(tmp_path / "registry.db")
+    database.migrate()
+    yield House(database)
+    database.close()

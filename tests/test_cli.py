@@ -1,0 +1,141 @@
+"""The commands, as a person runs them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from registry.core.digest import Digest
+from tests.running import Registry
+
+
+def depotry(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "registry", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}, check=False
+    )
+
+
+def push(registry: Registry, content: bytes) -> Digest:
+    """A blob."""
+    digest = Digest.of(content)
+    with registry.client() as client:
+        assert client.post(f"/v2/a/blobs/uploads/?digest={digest}", content=content).status_code == 201
+    return digest
+
+
+def test_help_and_version() -> None:
+    """Every command explains itself, and serve names every setting with its environment variable."""
+    assert depotry("--version").stdout == "depotry, version 0.1.0\n"
+    for command in ("serve", "migrate", "config", "stats", "scrub"):
+        text = depotry(command, "--help").stdout
+        assert "--data" in text
+        assert "DEPOTRY_DATA" in text
+
+
+def test_config_prints_what_counts(tmp_path: Path) -> None:
+    """As TOML, after defaults, file, environment and flags."""
+    file = tmp_path / "depotry.toml"
+    file.write_text('port = 1\nlog_level = "debug"\nreferences = "off"\n')
+    printed = depotry("config", "--config", str(file), "--port", "3", env={"DEPOTRY_REFERENCES": "strict"})
+    settings = tomllib.loads(printed.stdout)
+    assert (settings["port"], settings["log_level"], settings["references"]) == (3, "debug", "strict")
+
+
+def test_every_problem_is_told_at_once() -> None:
+    """Exit status 2, one line each, no stack trace, no start."""
+    done = depotry("serve", "--port", "99999", "--references", "maybe", env={"DEPOTRY_PROT": "1"})
+    assert done.returncode == 2
+    for word in ("--port", "--references", "DEPOTRY_PROT", "DEPOTRY_PORT"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_only_loopback_without_the_flag_that_says_what_it_means(tmp_path: Path) -> None:
+    """No login yet, so no other address by accident."""
+    done = depotry("serve", "--host", "0.0.0.0", "--data", str(tmp_path / "data"))
+    assert done.returncode == 2
+    assert "--expose-without-login" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_in_use_is_told(registry: Registry, tmp_path: Path) -> None:
+    """In one line."""
+    done = depotry("serve", "--port", str(registry.port), "--data", str(tmp_path / "other"))
+    assert done.returncode == 2
+    assert f"port {registry.port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stats(registry: Registry) -> None:
+    """Beside the running server, for people and for programs."""
+    push(registry, b"x" * 1000)
+    figures = json.loads(depotry("stats", "--json", "--data", str(registry.data)).stdout)
+    assert (figures["blobs"], figures["blob_bytes"], figures["repositories"]) == (1, 1000, 1)
+    assert "blobs" in depotry("stats", "--data", str(registry.data)).stdout
+
+
+@pytest.mark.parametrize("command", ["stats", "scrub"])
+def test_commands_make_no_registry_by_mistake(tmp_path: Path, command: str) -> None:
+    """A wrong --data is told, and stays empty."""
+    done = depotry(command, "--data", str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_scrub(registry: Registry) -> None:
+    """Beside the running server: exit status 1 and the digest while something is corrupt, 0 after the next push."""
+    digest = push(registry, b"content")
+    assert depotry("scrub", "--data", str(registry.data)).returncode == 0
+    next((registry.data / "blobs").rglob(f"{digest.hex}.*")).write_bytes(b"Content")
+    done = depotry("scrub", "--data", str(registry.data))
+    assert done.returncode == 1
+    assert str(digest) in done.stderr.replace("\n", "")
+    push(registry, b"content")
+    assert depotry("scrub", "--data", str(registry.data)).returncode == 0
+
+
+def test_a_registry_in_memory(start_registry: Callable[..., Registry]) -> None:
+    """For a trial: blobs vanish with the process, and it says so."""
+    registry = start_registry("--storage", "memory:")
+    assert "gone when it stops" in registry.output()
+    push(registry, b"x")
+    assert registry.stop() == 0
+
+
+def test_wrong_pairs_are_told(registry: Registry, tmp_path: Path) -> None:
+    """CR-14: a lost database next to its blobs does not become a new registry."""
+    push(registry, b"x")
+    registry.stop()
+    for file in registry.data.glob("registry.db*"):
+        file.unlink()
+    done = depotry("serve", "--port", "0", "--data", str(registry.data))
+    assert done.returncode == 2
+    assert "another installation" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_logs_are_text_on_a_terminal(tmp_path: Path) -> None:
+    """And JSON everywhere else, which other tests see."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "registry", "serve", "--port", "0", "--data", str(tmp_path / "d")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        port = line.rpartition(":")[2].strip()
+        httpx2.get(f"http://127.0.0.1:{port}/v2/")
+        text = os.read(ours, 65536).decode()
+        process.terminate()
+    os.close(ours)
+    os.close(theirs)
+    assert "request" in text
+    assert not text.startswith("{")
