@@ -12,7 +12,6 @@ from registry.api.v2.routes import DistributionApi
 from registry.api.v2.target import Services
 from registry.blobstore.base import BlobStore
 from registry.blobstore.filesystem import FilesystemStore
-from registry.blobstore.memory import MemoryStore
 from registry.blobstore.observed import ObservedStore
 from registry.config import Settings
 from registry.metadata.database import Database
@@ -51,10 +50,7 @@ def open_database(settings: Settings) -> Database:
 
 def open_blobs(settings: Settings) -> BlobStore:
     """The blob store of these settings."""
-    path = settings.storage_path
-    if path is None:
-        return MemoryStore()
-    return FilesystemStore(path, reserve_bytes=settings.storage_reserve_bytes)
+    return FilesystemStore(settings.storage_path, reserve_bytes=settings.storage_reserve_bytes)
 
 
 def open_stores(settings: Settings) -> Stores:

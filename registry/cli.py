@@ -165,15 +165,13 @@ def _fail(problem: str) -> NoReturn:
 def _welcome(settings: Settings, port: int, metrics_port: int) -> str:
     local = is_loopback(settings.host) or settings.host in ("0.0.0.0", "::")  # noqa: S104
     registry = _authority("localhost" if local else settings.host, port)
-    storage = settings.storage_path
-    blobs = "in memory, gone when it stops" if storage is None else str(storage.absolute())
     warning = ""
     if settings.expose_without_login:
         warning = "\n  Anyone who can reach this address may read, overwrite and delete everything.\n"
     return f"""\
 Depotry {__version__}, an OCI registry, is at http://{_authority(settings.host, port)}
   database  {settings.database_path.absolute()}
-  blobs     {blobs}
+  blobs     {settings.storage_path.absolute()}
   health    http://{_authority(settings.metrics_host, metrics_port)}/readyz and /metrics
 {warning}
 Try it, in another terminal:

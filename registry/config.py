@@ -106,13 +106,13 @@ def _check_database(value: object) -> object:
 
 def _check_storage(value: object) -> object:
     checked = _check_text(value)
-    if not isinstance(checked, str) or checked == "memory:":
+    if not isinstance(checked, str):
         return checked
     scheme = _URL_SCHEME.match(checked)
     if scheme is None:
         return f"file:{checked}"
     if scheme[1] != "file":
-        raise ValueError(f"only file:<path>, a plain path or memory: work so far, not {scheme[1][:20]!r}")
+        raise ValueError(f"only file:<path> or a plain path work so far, not {scheme[1][:20]!r}")
     if re.fullmatch(r"file:(?://(?=/))?([^/]|/(?!/)).*", checked, re.DOTALL) is None:
         raise ValueError("must be file:<path>, without the name of a machine")
     return checked.replace("file:///", "file:/", 1)
@@ -146,7 +146,7 @@ class Settings(BaseModel):
     )
     storage: Annotated[str | None, BeforeValidator(_check_storage)] = Field(
         default=None,
-        description="Where blobs are: file:<folder>, a plain path, or memory: (gone at the stop).",
+        description="Where blobs are: file:<folder> or a plain path.",
         json_schema_extra={"default_text": "file:<data>/blobs"},
     )
     expose_without_login: bool = Field(
@@ -219,14 +219,13 @@ class Settings(BaseModel):
 
     @property
     def storage_url(self) -> str:
-        """`file:<path>` or `memory:`, with the default filled in."""
+        """`file:<path>`, with the default filled in."""
         return self.storage or f"file:{self.data / 'blobs'}"
 
     @property
-    def storage_path(self) -> Path | None:
-        """The folder of the blobs, None when they are in memory."""
-        url = self.storage_url
-        return None if url == "memory:" else Path(url.removeprefix("file:")).expanduser()
+    def storage_path(self) -> Path:
+        """The folder of the blobs."""
+        return Path(self.storage_url.removeprefix("file:")).expanduser()
 
     @property
     def effective_metrics_port(self) -> int:

@@ -6,7 +6,6 @@ import pty
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -102,14 +101,6 @@ def test_scrub(registry: Registry) -> None:
     assert str(digest) in done.stderr.replace("\n", "")
     push(registry, b"content")
     assert depotry("scrub", "--data", str(registry.data)).returncode == 0
-
-
-def test_a_registry_in_memory(start_registry: Callable[..., Registry]) -> None:
-    """For a trial: blobs vanish with the process, and it says so."""
-    registry = start_registry("--storage", "memory:")
-    assert "gone when it stops" in registry.output()
-    push(registry, b"x")
-    assert registry.stop() == 0
 
 
 def test_wrong_pairs_are_told(registry: Registry, tmp_path: Path) -> None:

@@ -170,7 +170,6 @@ def test_any_other_database_is_refused_without_showing_its_password(text: str) -
 @pytest.mark.parametrize(
     ("text", "url", "path"),
     [
-        ("memory:", "memory:", None),
         ("blobs", "file:blobs", Path("blobs")),
         ("/srv/blobs", "file:/srv/blobs", Path("/srv/blobs")),
         ("file:blobs", "file:blobs", Path("blobs")),
@@ -178,12 +177,12 @@ def test_any_other_database_is_refused_without_showing_its_password(text: str) -
         ("file:///srv/b", "file:/srv/b", Path("/srv/b")),
     ],
 )
-def test_storage(text: str, url: str, path: Path | None) -> None:
+def test_storage(text: str, url: str, path: Path) -> None:
     settings = load({"storage": text}, {}, None)
     assert (settings.storage_url, settings.storage_path) == (url, path)
 
 
-@pytest.mark.parametrize("text", ["s3://bucket", "file://host/b", "file:", "memory", "a\0b"])
+@pytest.mark.parametrize("text", ["s3://bucket", "memory:", "file://host/b", "file:", "memory", "a\0b"])
 def test_storage_that_does_not_exist(text: str) -> None:
     if text == "memory":  # A plain path: a folder may have this name.
         assert load({"storage": text}, {}, None).storage_path == Path("memory")
