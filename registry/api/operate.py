@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import monotonic
 
 from starlette.applications import Starlette
@@ -11,7 +12,7 @@ from starlette.routing import Route
 
 from registry import __version__
 from registry.api.metrics import CONTENT_TYPE, Metrics
-from registry.core.errors import RegistryError
+from registry.core.errors import RegistryError, StorageFull
 
 Check = Callable[[], Awaitable[None]]
 
@@ -21,36 +22,47 @@ CHECK_LIMIT_S = 5.0
 NO_STORE = {"cache-control": "no-store"}
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Texts by the name of the part: `problems` keep requests from being served, `degraded` only some of them. A full
+    disk is the second kind: pulls go on, and a load balancer that takes the node away would stop them too."""
+
+    problems: dict[str, str]
+    degraded: dict[str, str]
+
+
 class Readiness:
     """Whether requests can be served: the server is not stopping, and what it stands on has really been tried."""
 
     def __init__(self, checks: dict[str, Check]) -> None:
         self._checks = checks
         self._lock = asyncio.Lock()
-        self._result: dict[str, str] = {}
+        self._result = Health({}, {})
         self._checked_at = -READY_CACHE_S
         self.draining = False
 
-    async def problems(self) -> dict[str, str]:
-        """What is wrong, by the name of the part; empty when all is well."""
+    async def health(self) -> Health:
+        """What is wrong now."""
         if self.draining:
-            return {"server": "stopping"}
+            return Health({"server": "stopping"}, {})
         async with self._lock:
             if monotonic() - self._checked_at >= READY_CACHE_S:
                 self._result = await self._try_all()
                 self._checked_at = monotonic()
             return self._result
 
-    async def _try_all(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+    async def _try_all(self) -> Health:
+        found = Health({}, {})
         for name, check in self._checks.items():
             try:
                 async with asyncio.timeout(CHECK_LIMIT_S):
                     await check()
+            except StorageFull as error:
+                found.degraded[name] = error.message
             except RegistryError as error:
-                found[name] = error.message
+                found.problems[name] = error.message
             except TimeoutError:
-                found[name] = f"no answer within {CHECK_LIMIT_S:.0f} s"
+                found.problems[name] = f"no answer within {CHECK_LIMIT_S:.0f} s"
         return found
 
 
@@ -73,9 +85,11 @@ def _health_routes(readiness: Readiness) -> list[Route]:
         return JSONResponse({"status": "alive"}, headers=NO_STORE)
 
     async def get_readyz(_request: Request) -> Response:
-        problems = await readiness.problems()
-        if problems:
-            return JSONResponse({"status": "not ready", "problems": problems}, 503, headers=NO_STORE)
+        health = await readiness.health()
+        if health.problems:
+            return JSONResponse({"status": "not ready", "problems": health.problems}, 503, headers=NO_STORE)
+        if health.degraded:
+            return JSONResponse({"status": "ready", "degraded": health.degraded}, headers=NO_STORE)
         return JSONResponse({"status": "ready"}, headers=NO_STORE)
 
     return [Route("/livez", get_livez), Route("/readyz", get_readyz)]

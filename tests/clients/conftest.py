@@ -36,7 +36,7 @@ def buildah_with(tmp_path: Path) -> Callable[[str], Tool]:
 
 def stored(name: str, folder: Path) -> Tool:
     """A client with a store below `folder`; skips the test where this user cannot have one."""
-    flags = ("--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver=vfs")
+    flags = ("--root", f"{folder}/root", "--runroot", f"{folder}/run/storage", "--storage-driver=vfs")
     client = tool(name, folder, *flags)
     if not client.succeeds("images"):
         pytest.skip(f"{name} cannot keep images here: {client.refused('images').strip()}")

@@ -34,9 +34,11 @@ def docker_host(home: Path) -> Iterator[str]:
     if os.geteuid() != 0:
         pytest.skip(f"no docker daemon answers: {_HOW}")
     # The path of a socket has to be short.
-    with tempfile.TemporaryDirectory(prefix="dockerd-", ignore_cleanup_errors=True) as folder:
-        with _private_daemon(program, docker, Path(folder)) as host:
-            yield host
+    with (
+        tempfile.TemporaryDirectory(prefix="dockerd-", ignore_cleanup_errors=True) as folder,
+        _private_daemon(program, docker, Path(folder)) as host,
+    ):
+        yield host
 
 
 def _answers(docker: Tool, host: str) -> bool:

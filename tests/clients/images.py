@@ -189,6 +189,11 @@ def single(
     return layout.finish(layout.image(layers, compression=compression, docker=docker))
 
 
+def unattested(path: Path) -> Layout:
+    """An OCI index of images and nothing else."""
+    return multi_platform(path, attested=False)
+
+
 def multi_platform(path: Path, *, docker: bool = False, attested: bool = True) -> Layout:
     """One image each for amd64 and arm64/v8, and for OCI what BuildKit attests of the first."""
     layout = Layout(path)
@@ -260,11 +265,11 @@ def assert_same(pulled: Path, pushed: Layout) -> None:
 
 def tree_in(archive: Path | IO[bytes]) -> dict[str, str]:
     """Path to digest for each file of a tar, and `-> target` for each symbolic link."""
+    if isinstance(archive, Path):
+        with archive.open("rb") as file:
+            return tree_in(file)
     found: dict[str, str] = {}
-    opened = (
-        tarfile.open(archive, mode="r:*") if isinstance(archive, Path) else tarfile.open(fileobj=archive, mode="r:*")
-    )
-    with opened as tar:
+    with tarfile.open(fileobj=archive, mode="r:*") as tar:
         for member in tar:
             name = member.name.removeprefix("./").removeprefix("/")
             if member.issym():

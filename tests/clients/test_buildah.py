@@ -30,9 +30,10 @@ def make(buildah: Tool, folder: Path, name: str) -> dict[str, bytes]:
 
 
 def files_of(buildah: Tool, reference: str) -> dict[str, str]:
-    """Path to digest of each file of an image in the store."""
+    """Path to digest of each file of an image in the store, zstd or not: a commit makes the layers anew."""
     archive = buildah.home / "saved.tar"
-    buildah("push", reference, f"docker-archive:{archive}")
+    container = buildah("from", "--pull-never", reference)
+    buildah("commit", "--squash", container, f"docker-archive:{archive}")
     return images.files_in_image(archive)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import images
-from tests.clients.tools import Tool, digest_of_tag
+from tests.clients.tools import Tool, digest_of_tag, exported
 from tests.running import Registry
 
 DOCKERFILE = """\
@@ -77,6 +77,4 @@ def test_an_image_pushed_by_docker_survives_kill_and_is_pulled_by_podman(
     podman("pull", "--tls-verify=false", image)
     (shown,) = podman.json("image", "inspect", image)
     assert shown["Digest"] == digest
-    archive = tmp_path / "saved.tar"
-    podman("save", "--format=docker-archive", "--output", archive, image)
-    assert images.files_in_image(archive) == expected
+    assert exported(podman, image) == expected

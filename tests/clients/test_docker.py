@@ -94,7 +94,7 @@ def test_docker_pulls_another_platform(docker: Tool, shared_registry: Registry, 
 def test_docker_copies_between_repositories_without_sending_a_layer(
     docker: Tool, shared_registry: Registry, tmp_path: Path
 ) -> None:
-    """The same image in a second repository is mounts of its layers; only the config, which docker never mounts, goes."""
+    """The same image in a second repository is mounts of its layers; docker sends only the config."""
     source, target = (f"{shared_registry.address}/docker/{name}:v1" for name in ("from", "to"))
     build(docker, tmp_path / "context", source)
     docker("push", source)

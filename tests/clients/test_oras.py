@@ -141,6 +141,6 @@ def test_oras_handles_single_blobs(oras: Tool, shared_registry: Registry, tmp_pa
     (tmp_path / "blob").write_bytes(content)
     reference = f"{shared_registry.address}/oras/blob@{images.digest_of(content)}"
     oras("blob", "push", "--plain-http", reference, tmp_path / "blob")
-    assert oras.bytes("blob", "fetch", "--plain-http", "--output=-", reference) == content
+    assert oras.raw("blob", "fetch", "--plain-http", "--output=-", reference) == content
     oras("blob", "delete", "--plain-http", "--force", reference)
     assert "not found" in oras.refused("blob", "fetch", "--plain-http", "--output=-", reference)

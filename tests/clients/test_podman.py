@@ -11,6 +11,7 @@ from tests.clients.tools import (
     assert_mounted,
     build_context,
     digest_of_tag,
+    exported,
     manifest_of,
     tags_of,
     tool,
@@ -43,10 +44,7 @@ def assert_pulled(podman: Tool, reference: str, digest: str | None, files: dict[
     """The store holds the image under its digest, with these files and no others."""
     (shown,) = podman.json("image", "inspect", reference)
     assert f"{reference.rpartition(':')[0]}@{digest}" in shown["RepoDigests"]
-    archive = podman.home / "saved.tar"
-    archive.unlink(missing_ok=True)
-    podman("save", "--format=docker-archive", "--output", archive, reference)
-    assert images.files_in_image(archive) == images.tree_of(files)
+    assert exported(podman, reference) == images.tree_of(files)
 
 
 @pytest.mark.parametrize("kind", PUSHES)

@@ -71,7 +71,7 @@ def test_regctl_sends_chunks_with_ranges(regctl: Tool, shared_registry: Registry
         if line.get("method") == "PATCH" and str(line["path"]).startswith("/v2/regctl/chunked/")
     ]
     assert len(chunks) >= 11 and {line["status"] for line in chunks} == {202}
-    assert regctl.bytes("blob", "get", f"{address}/regctl/chunked", digest) == content
+    assert regctl.raw("blob", "get", f"{address}/regctl/chunked", digest) == content
 
 
 def regctl_blob(regctl: Tool, repository: str, content: bytes) -> str:
@@ -119,7 +119,7 @@ def test_regctl_attaches_and_lists_referrers(regctl: Tool, shared_registry: Regi
     signature = attach(regctl, f"{name}:v1", SIGNATURE, b"")
     assert referrers(regctl, f"{name}:v1") == {sbom: SBOM, signature: SIGNATURE}
     assert referrers(regctl, f"{name}:v1", f"--filter-artifact-type={SBOM}") == {sbom: SBOM}
-    got = regctl.bytes("artifact", "get", "--subject", f"{name}:v1", f"--filter-artifact-type={SBOM}")
+    got = regctl.raw("artifact", "get", "--subject", f"{name}:v1", f"--filter-artifact-type={SBOM}")
     assert got == content
     assert sbom in regctl("artifact", "tree", f"{name}:v1")
     assert tags_of(shared_registry, "regctl/attached") == ["v1"]

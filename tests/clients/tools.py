@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.clients.images import KIB, MIB, random_files, write_tree
+from tests.clients.images import KIB, MIB, random_files, tree_in, write_tree
 from tests.running import Registry, require_tool, wait_until
 
 RUN_LIMIT_S: Final = 60.0
@@ -31,7 +31,7 @@ HOW: Final = {
 _CONFIGURATION: Final = {
     ".config/containers/policy.json": '{"default": [{"type": "insecureAcceptAnything"}]}',
     ".config/containers/registries.conf": "unqualified-search-registries = []\n",
-    ".config/containers/storage.conf": '[storage]\ndriver = "vfs"\n',
+    ".config/containers/storage.conf": '[storage]\ndriver = "vfs"\ngraphroot = "{home}/root"\nrunroot = "{home}/run"\n',
     ".config/containers/containers.conf": "",
     "auth.json": "{}",
     "docker/config.json": "{}",
@@ -54,7 +54,7 @@ class Tool:
             pytest.fail(f"{self._said(args, ended)}\nended with {ended.returncode}", pytrace=False)
         return ended.stdout.decode(errors="replace").strip()
 
-    def bytes(self, *args: str | Path) -> bytes:
+    def raw(self, *args: str | Path) -> bytes:
         """The same, as it is."""
         ended = self._run(args, b"", RUN_LIMIT_S)
         assert ended.returncode == 0, self._said(args, ended)
@@ -97,7 +97,7 @@ def tool(name: str, home: Path, *flags: str, env: dict[str, str] | None = None) 
     for name_, content in _CONFIGURATION.items():
         file = home / name_
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+        file.write_text(content.replace("{home}", str(home)), encoding="utf-8")
     for folder in ("run", "tmp"):
         (home / folder).mkdir(mode=0o700, exist_ok=True)
     return Tool(path, home, flags, env or {})
@@ -183,6 +183,13 @@ def manifest_of(registry: Registry, repository: str, tag: str) -> dict[str, Any]
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
     return found
+
+
+def exported(podman: Tool, reference: str) -> dict[str, str]:
+    """Path to digest of each file that a container of this image would see."""
+    container = podman("create", "--network=none", reference)
+    podman("export", "--output", podman.home / "exported.tar", container)
+    return tree_in(podman.home / "exported.tar")
 
 
 def build_context(folder: Path) -> dict[str, bytes]:
