@@ -46,6 +46,9 @@ def settings_options(command: Command) -> Command:
 def serve(config_file: Path | None, **flags: object) -> None:
     """Serve the registry until Ctrl-C or SIGTERM."""
     settings = _settings(flags, config_file)
+    from registry.server import allocator
+
+    allocator.set_up()
     from registry import logs
     from registry.app import Application, open_stores
     from registry.server import run

@@ -70,11 +70,12 @@ def test_an_image_pushed_by_docker_survives_kill_and_is_pulled_by_podman(
     docker("build", "--tag", image, tmp_path / "context", limit_s=120)
     said = docker("push", image)
     registry.kill()
-    restarted = start_registry("--port", str(registry.port), data=registry.data)
+    restarted = start_registry(data=registry.data)
     digest = digest_of_tag(restarted, "closing/image", "v1")
     assert digest is not None and f"digest: {digest} size:" in said
     podman = podman_with("empty")
-    podman("pull", "--tls-verify=false", image)
-    (shown,) = podman.json("image", "inspect", image)
+    pulled = image.replace(registry.address, restarted.address)
+    podman("pull", "--tls-verify=false", pulled)
+    (shown,) = podman.json("image", "inspect", pulled)
     assert shown["Digest"] == digest
-    assert exported(podman, image) == expected
+    assert exported(podman, pulled) == expected

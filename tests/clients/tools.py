@@ -31,7 +31,7 @@ HOW: Final = {
 _CONFIGURATION: Final = {
     ".config/containers/policy.json": '{"default": [{"type": "insecureAcceptAnything"}]}',
     ".config/containers/registries.conf": "unqualified-search-registries = []\n",
-    ".config/containers/storage.conf": '[storage]\ndriver = "vfs"\ngraphroot = "{home}/root"\nrunroot = "{home}/run"\n',
+    ".config/containers/storage.conf": '[storage]\ndriver = "vfs"\n',
     ".config/containers/containers.conf": "",
     "auth.json": "{}",
     "docker/config.json": "{}",
@@ -97,7 +97,7 @@ def tool(name: str, home: Path, *flags: str, env: dict[str, str] | None = None) 
     for name_, content in _CONFIGURATION.items():
         file = home / name_
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content.replace("{home}", str(home)), encoding="utf-8")
+        file.write_text(content, encoding="utf-8")
     for folder in ("run", "tmp"):
         (home / folder).mkdir(mode=0o700, exist_ok=True)
     return Tool(path, home, flags, env or {})
