@@ -1,7 +1,7 @@
 """The C allocator, set up for what this server does: many buffers of about a megabyte that come and go.
 
-By default glibc gives each thread an arena of its own, takes large buffers from the kernel one by one and gives them back
-at once: each megabyte is then paid for again in page faults, and freed memory stays scattered over the arenas. One
+By default glibc gives each thread an arena of its own, takes large buffers from the kernel one by one and gives them
+back at once: each megabyte is then paid for again in page faults, and freed memory stays scattered over the arenas. One
 arena that keeps what it has is both cheaper and smaller here (`bench/memory.py` has the figures).
 """
 

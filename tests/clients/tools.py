@@ -24,7 +24,7 @@ HOW: Final = {
     "crane": "go install github.com/google/go-containerregistry/cmd/crane@latest",
     "oras": "go install oras.land/oras/cmd/oras@latest",
     "regctl": "go install github.com/regclient/regclient/cmd/regctl@latest",
-    "conformance": "go install github.com/opencontainers/distribution-spec/conformance@main",
+    "conformance": "go install github.com/opencontainers/distribution-spec/conformance@latest",
 }
 """One line for whoever lacks a tool."""
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from registry.blobstore.memory import MemoryStore
 from registry.core.digest import Bytes, Digest
+from registry.core.manifest import OCI_MANIFEST
 from registry.core.names import Reference, RepositoryName, Tag
 from registry.metadata.database import Database
 from registry.services.catalog import Catalog
@@ -17,7 +18,6 @@ from registry.services.pull import Pull
 from registry.services.push import Condition, ManifestPush, Push, Pushed, References
 from registry.services.remove import Remove
 from registry.services.uploads import Chunk, Uploads
-from registry.core.manifest import OCI_MANIFEST
 from tests.core.test_manifest import encoded
 
 LEASE_MS = 1_000_000

@@ -14,9 +14,9 @@ from registry.core.errors import (
     ReferencesUnknown,
 )
 from registry.core.limits import INDEX_MAX_DEPTH
+from registry.core.manifest import OCI_MANIFEST
 from registry.core.names import Reference
 from registry.services.push import Condition, References
-from registry.core.manifest import OCI_MANIFEST
 from tests.core.test_manifest import CONFIG, entry, image, index
 from tests.services.conftest import NAME, House, by_tag
 

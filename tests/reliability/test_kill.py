@@ -1,0 +1,96 @@
+"""I1, I7, I9: `kill -9` at random moments takes nothing that was acknowledged."""
+
+import random
+import statistics
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.reliability.client import LOST, Image, Pusher, pull_whole
+from tests.running import Registry
+
+PUSHES = 50
+AT_ONCE = 5
+WAYS = ("whole", "put", "stream", "chunks")
+READY_LIMIT_S = 3.0
+
+
+class Attempt(threading.Thread):
+    """One client that pushes one image until the server dies."""
+
+    def __init__(self, registry: Registry, image: Image, way: str) -> None:
+        super().__init__()
+        self.registry = registry
+        self.image = image
+        self.way = way
+        self.acknowledged = False
+        self.failure: BaseException | None = None
+        self.uploads: dict[str, bytes] = {}
+
+    def run(self) -> None:
+        """Push, and note whether the last answer came."""
+        try:
+            with self.registry.client() as client:
+                pusher = Pusher(client, self.uploads)
+                pusher.push(self.image, way=self.way)
+                self.acknowledged = True
+        except LOST:
+            pass
+        except BaseException as error:
+            self.failure = error
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_fifty_pushes_survive_kills(tmp_path: Path) -> None:
+    """Every acknowledged image pulls whole after each restart; every interrupted upload goes on where it says."""
+    seed = random.SystemRandom().randrange(2**32)
+    rng = random.Random(seed)
+    print(f"seed {seed}")
+    acknowledged: list[Image] = []
+    outcomes: Counter[str] = Counter()
+    ready_s: list[float] = []
+    registry = Registry.start(tmp_path / "data")
+    for round_number in range(PUSHES // AT_ONCE):
+        attempts = [new_attempt(registry, f"{round_number}-{number}", rng) for number in range(AT_ONCE)]
+        for attempt in attempts:
+            attempt.start()
+        time.sleep(rng.uniform(0.005, 0.25))
+        registry.kill()
+        for attempt in attempts:
+            attempt.join()
+            assert attempt.failure is None, attempt.failure
+        started = time.monotonic()
+        registry = registry.restart()
+        assert httpx2.get(f"{registry.url}/readyz").status_code == 200
+        ready_s.append(time.monotonic() - started)
+        acknowledged += [attempt.image for attempt in attempts if attempt.acknowledged]
+        outcomes["acknowledged"] += sum(attempt.acknowledged for attempt in attempts)
+        check(registry, acknowledged, attempts, outcomes)
+    registry.kill()
+    print(f"{dict(outcomes)}, ready after {statistics.median(ready_s):.2f} s (median)")
+    assert outcomes["resumed"] > 0, "no upload was interrupted: the kills came at the wrong time"
+    assert statistics.median(ready_s) <= READY_LIMIT_S
+
+
+def new_attempt(registry: Registry, tag: str, rng: random.Random) -> Attempt:
+    """An image nobody has pushed, by one of the ways."""
+    return Attempt(registry, Image.random("killed/app", tag, rng), rng.choice(WAYS))
+
+
+def check(registry: Registry, acknowledged: list[Image], attempts: list[Attempt], outcomes: Counter[str]) -> None:
+    """Everything that was promised, and then what was interrupted is brought to its end."""
+    with registry.client() as client:
+        for image in acknowledged:
+            pull_whole(client, image)
+        for attempt in attempts:
+            for location in list(attempt.uploads):
+                outcomes[Pusher(client, attempt.uploads).resume(location)] += 1
+            if not attempt.acknowledged:
+                Pusher(client).push(attempt.image, way="put")
+                acknowledged.append(attempt.image)
+                pull_whole(client, attempt.image)
