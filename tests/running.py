@@ -117,10 +117,6 @@ class Registry:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_LIMIT_S)
 
-    def restart(self, *flags: str) -> "Registry":
-        """A new server on the same data; this one has to be stopped or killed."""
-        return Registry.start(self.data, *flags)
-
     def rss_bytes(self) -> int:
         """Resident memory of the server now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")

@@ -1,5 +1,6 @@
 """A request and its body as plain ASGI: no object is made that a small answer does not need."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -86,7 +87,13 @@ class Request:
         batch: list[Bytes] = []
         size = 0
         while not self.body_complete:
-            piece = await self._next_piece()
+            try:
+                piece = await self._next_piece()
+            except asyncio.CancelledError:
+                # The server stops. What arrived is kept, and the cancellation goes on.
+                if batch:
+                    yield batch
+                raise
             if piece is None:
                 if batch:
                     yield batch

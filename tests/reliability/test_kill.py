@@ -5,7 +5,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx2
 import pytest
@@ -46,7 +46,7 @@ class Attempt(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_fifty_pushes_survive_kills(tmp_path: Path) -> None:
+def test_fifty_pushes_survive_kills(start_registry: Callable[..., Registry]) -> None:
     """Every acknowledged image pulls whole after each restart; every interrupted upload goes on where it says."""
     seed = random.SystemRandom().randrange(2**32)
     rng = random.Random(seed)
@@ -54,7 +54,7 @@ def test_fifty_pushes_survive_kills(tmp_path: Path) -> None:
     acknowledged: list[Image] = []
     outcomes: Counter[str] = Counter()
     ready_s: list[float] = []
-    registry = Registry.start(tmp_path / "data")
+    registry = start_registry()
     for round_number in range(PUSHES // AT_ONCE):
         attempts = [new_attempt(registry, f"{round_number}-{number}", rng) for number in range(AT_ONCE)]
         for attempt in attempts:
@@ -65,13 +65,12 @@ def test_fifty_pushes_survive_kills(tmp_path: Path) -> None:
             attempt.join()
             assert attempt.failure is None, attempt.failure
         started = time.monotonic()
-        registry = registry.restart()
+        registry = start_registry(data=registry.data)
         assert httpx2.get(f"{registry.url}/readyz").status_code == 200
         ready_s.append(time.monotonic() - started)
         acknowledged += [attempt.image for attempt in attempts if attempt.acknowledged]
         outcomes["acknowledged"] += sum(attempt.acknowledged for attempt in attempts)
         check(registry, acknowledged, attempts, outcomes)
-    registry.kill()
     print(f"{dict(outcomes)}, ready after {statistics.median(ready_s):.2f} s (median)")
     assert outcomes["resumed"] > 0, "no upload was interrupted: the kills came at the wrong time"
     assert statistics.median(ready_s) <= READY_LIMIT_S
