@@ -61,7 +61,7 @@ def serve(config_file: Path | None, **flags: object) -> None:
             run.bind(settings.metrics_host, settings.effective_metrics_port),
         ]
     except OSError as error:
-        _fail(str(error))
+        _fail(f"{error.strerror} (see --host, --port, --metrics-port)")
     stores = _opened(lambda: open_stores(settings))
     application = Application(settings, stores, operator_port=listeners[1].getsockname()[1])
     click.echo(_welcome(settings, listeners[0].getsockname()[1], listeners[1].getsockname()[1]))

@@ -255,18 +255,42 @@ def _check_place(session: UploadSession, chunk: Chunk) -> None:
 
 
 async def _write_all(session: UploadSession, chunk: Chunk) -> None:
-    """Write the body, at most as long as its `Content-Range` says. Raises SizeInvalid if it is not so long."""
-    expected = None if chunk.place is None else chunk.place.count
-    received = 0
+    """Write the body."""
+    if chunk.place is not None:
+        await _write_exactly(session, chunk.body, chunk.place.count)
+        return
     async for batch in chunk.body:
-        received += sum(len(piece) for piece in batch)
-        if expected is not None and received > expected:
-            raise SizeInvalid("the body is longer than its Content-Range", content_range_bytes=expected)
         await session.write(batch)
-    if expected is not None and received != expected:
-        raise SizeInvalid(
-            "the body is shorter than its Content-Range", content_range_bytes=expected, body_bytes=received
-        )
+
+
+async def _write_exactly(session: UploadSession, body: Body, count: int) -> None:
+    """Write a body that has to have `count` bytes; raises SizeInvalid if it has not.
+
+    Each batch is held back until the next one is there, so that a body of one batch is refused without a trace. Where
+    the client or the server goes away, what arrived is kept.
+    """
+    received = 0
+    held: list[Bytes] = []
+    try:
+        async for batch in body:
+            received += sum(len(piece) for piece in batch)
+            if received > count:
+                raise SizeInvalid("the body is longer than its Content-Range", content_range_bytes=count)
+            if held:
+                await session.write(held)
+            held = batch
+        if received != count:
+            raise SizeInvalid(
+                "the body is shorter than its Content-Range", content_range_bytes=count, body_bytes=received
+            )
+    except SizeInvalid:
+        raise
+    except BaseException:
+        if held:
+            await session.write(held)
+        raise
+    if held:
+        await session.write(held)
 
 
 async def _finished(work: Coroutine[None, None, None]) -> None:
