@@ -88,7 +88,6 @@ _USERS = (
         manifest_blobs.c.repository_id == bindparam("repository"),
         manifest_blobs.c.digest == bindparam("digest"),
     )
-    .order_by(manifests.c.id)
     .limit(bindparam("count"))
 )
 

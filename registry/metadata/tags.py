@@ -32,7 +32,7 @@ _MOVE = (
     .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
     .values(manifest_id=bindparam("manifest"), version=bindparam("number"), updated_at=bindparam("now"))
 )
-_OF_MANIFEST = select(tags.c.name).where(tags.c.manifest_id == bindparam("manifest")).order_by(tags.c.name)
+_OF_MANIFEST = select(tags.c.name).where(tags.c.manifest_id == bindparam("manifest"))
 
 
 def page(connection: Connection, repository_id: int, *, after: str, count: int) -> list[str]:
@@ -48,7 +48,7 @@ def live(connection: Connection, repository_id: int, names: list[str]) -> dict[s
 
 def of_manifest(connection: Connection, manifest_id: int) -> list[str]:
     """The tags that point to a manifest, in byte order."""
-    return list(connection.execute(_OF_MANIFEST, {"manifest": manifest_id}).scalars())
+    return sorted(connection.execute(_OF_MANIFEST, {"manifest": manifest_id}).scalars())
 
 
 def point(

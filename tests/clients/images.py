@@ -194,7 +194,7 @@ def unattested(path: Path) -> Layout:
     return multi_platform(path, attested=False)
 
 
-def multi_platform(path: Path, *, docker: bool = False, attested: bool = True) -> Layout:
+def multi_platform(path: Path, *, compression: str = "gzip", docker: bool = False, attested: bool = True) -> Layout:
     """One image each for amd64 and arm64/v8, and for OCI what BuildKit attests of the first."""
     layout = Layout(path)
     platforms = [
@@ -204,6 +204,7 @@ def multi_platform(path: Path, *, docker: bool = False, attested: bool = True) -
     children = [
         layout.image(
             [{"platform": platform["architecture"].encode(), **random_files(256 * KIB)}],
+            compression=compression,
             docker=docker,
             platform=platform,
         )

@@ -62,15 +62,24 @@ def _check_folder(folder: Path) -> None:
 def test_skopeo_copies_between_repositories_without_sending_a_layer(
     skopeo: Tool, shared_registry: Registry, tmp_path: Path, kind: str
 ) -> None:
-    """A copy inside one registry mounts the layers that skopeo itself pushed before."""
-    layout = images.FORMATS[kind](tmp_path / "made")
-    source = f"docker://{shared_registry.address}/skopeo/from-{kind}:v1"
-    target = f"docker://{shared_registry.address}/skopeo/to-{kind}:v1"
-    skopeo(*EXACT, f"oci:{layout.path}:{images.TAG}", source)
-    skopeo(*EXACT, source, target)
+    """A copy inside one registry mounts the layers that skopeo itself pushed before.
+
+    It remembers a layer for mounts only if it saw the end of its own file before the server's answer. It always does
+    where it compresses on the way; with a known length the answer sometimes comes first.
+    """
+    plain = {
+        "oci": lambda path: images.single(path, compression=""),
+        "index": lambda path: images.multi_platform(path, compression="", attested=False),
+    }
+    layout = plain[kind](tmp_path / "made")
+    name = f"docker://{shared_registry.address}/skopeo"
+    skopeo("copy", "--all", *PLAIN, f"oci:{layout.path}:{images.TAG}", f"{name}/from-{kind}:v1")
+    skopeo(*EXACT, f"{name}/from-{kind}:v1", f"{name}/to-{kind}:v1")
     assert_mounted(shared_registry, f"skopeo/to-{kind}", at_least=2, sent_at_most=8 * images.KIB)
-    skopeo(*EXACT, target, f"oci:{tmp_path / 'pulled'}:v1")
-    images.assert_same(tmp_path / "pulled", layout)
+    digest = digest_of_tag(shared_registry, f"skopeo/from-{kind}", "v1")
+    assert digest is not None and digest_of_tag(shared_registry, f"skopeo/to-{kind}", "v1") == digest
+    skopeo(*EXACT, f"{name}/to-{kind}:v1", f"oci:{tmp_path / 'pulled'}:v1")
+    assert len(images.graph(tmp_path / "pulled", digest)) == {"oci": 4, "index": 7}[kind]
 
 
 def test_skopeo_lists_tags_inspects_and_deletes(skopeo: Tool, shared_registry: Registry, tmp_path: Path) -> None:
