@@ -29,7 +29,7 @@ from tests.running import Registry  # noqa: E402
 LIMIT = 1.3
 SMALL = 10
 TAGS_PER_PUSH = 100
-REQUESTS = 150
+REQUESTS = 600
 """A round: enough for the clock of a hundred ticks a second."""
 
 Work = Callable[[httpx2.Client, str, int], httpx2.Response]
