@@ -46,6 +46,7 @@ _ANYWHERE = (
     .where(blobs.c.digest == bindparam("digest"))
     .where(exists().where(repository_blobs.c.digest == blobs.c.digest))
 )
+_SERVING = select(blobs.c.object_id).where(blobs.c.digest == bindparam("digest"))
 _BLOB = (
     select(blobs.c.object_id, blobs.c.protect_until, objects.c.corrupt_at)
     .join(objects, objects.c.id == blobs.c.object_id)
@@ -102,6 +103,12 @@ def anywhere(connection: Connection, digest: Digest) -> LinkedBlob | None:
     """The blob, if any repository shows it."""
     row = connection.execute(_ANYWHERE, {"digest": digest.pack()}).first()
     return None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
+
+
+def serving(connection: Connection, digest: Digest) -> int | None:
+    """The object that a blob is served from, also where no repository shows it now."""
+    object_id: int | None = connection.execute(_SERVING, {"digest": digest.pack()}).scalar()
+    return object_id
 
 
 def protect(connection: Connection, digest: Digest, *, until: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registry.core.errors import RegistryError, StorageFull, Unavailable
@@ -18,6 +18,11 @@ def translated() -> Iterator[None]:
     try:
         yield
     except OUTAGES as error:
+        raise translate(error) from error
+    except DatabaseError as error:
+        # The bare class: a file that is damaged or no database. Its subclasses are mistakes of ours.
+        if type(error) is not DatabaseError:
+            raise
         raise translate(error) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError
 
 from registry.core.errors import Unavailable
 from registry.metadata.failures import OUTAGES, translate
@@ -105,6 +106,9 @@ class Writer:
             failure = translate(error)
             failure.__cause__ = error
             outcomes = [_Outcome(failed=failure)] * len(batch)
+        except Exception as error:  # noqa: BLE001 - this thread must outlive everything, or every write waits for ever
+            damaged = translate(error) if type(error) is DatabaseError else error
+            outcomes = [_Outcome(failed=damaged)] * len(batch)
         for unit, outcome in zip(batch, outcomes, strict=True):
             if outcome.failed is not None:
                 unit.done.set_exception(outcome.failed)

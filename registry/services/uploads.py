@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from registry.blobstore.base import BlobInfo, BlobStore, Checkpoint, ObjectKey, UploadSession
 from registry.core.byterange import ByteRange
 from registry.core.digest import Algorithm, Bytes, Digest
-from registry.core.errors import ChunkOutOfOrder, DigestMismatch, SizeInvalid, UploadUnknown
+from registry.core.errors import ChunkOutOfOrder, DigestMismatch, OurFault, SizeInvalid, UploadUnknown
 from registry.core.names import RepositoryName
 from registry.metadata import blobs, repositories, uploads
 from registry.metadata.blobs import NewObject
@@ -89,7 +89,8 @@ class Uploads:
         upload = await self._find(name, upload_id)
         if upload.finished_digest == digest:
             return
-        upload = await self._open(name, upload_id)
+        # Not asked again: another request may finish it between two questions.
+        _require_unfinished(upload)
         try:
             session = await self._resume(upload)
         except UploadUnknown:
@@ -162,8 +163,7 @@ class Uploads:
 
     async def _open(self, name: RepositoryName, upload_id: str) -> Upload:
         upload = await self._find(name, upload_id)
-        if upload.finished_digest is not None:
-            raise UploadUnknown("this upload is finished", digest=str(upload.finished_digest))
+        _require_unfinished(upload)
         return upload
 
     async def _resume(self, upload: Upload) -> UploadSession:
@@ -201,8 +201,16 @@ class Uploads:
         if (await self._find(name, upload.id)).finished_digest == digest:
             return
         assert upload.object_id is not None
-        info = await self.store.confirm(ObjectKey(digest, upload.object_id))
+        try:
+            info = await self.store.confirm(ObjectKey(digest, upload.object_id))
+        except OurFault:
+            # A sync that failed once may claim success the next time: this object is given up, never asked again.
+            await _finished(self._forget(upload))
+            raise
         if info is None:
+            # The other request may have committed since, and removed its file because it was a duplicate.
+            if (await self._find(name, upload.id)).finished_digest == digest:
+                return
             raise UploadUnknown("no such upload in this repository")
         await _finished(self._publish(upload, info))
 
@@ -229,11 +237,11 @@ class Uploads:
     async def _broken_object(self, info: BlobInfo) -> int | None:
         """The object that serves this digest today, if one look shows that its bytes are not there."""
         digest = info.key.digest
-        known = await self.database.point(lambda connection: blobs.anywhere(connection, digest))
+        known = await self.database.point(lambda connection: blobs.serving(connection, digest))
         if known is None:
             return None
-        stored = await self.store.stat(ObjectKey(digest, known.object_id))
-        return None if stored is not None and stored.size == info.size else known.object_id
+        stored = await self.store.stat(ObjectKey(digest, known))
+        return None if stored is not None and stored.size == info.size else known
 
     async def _give_up(self, upload: Upload, session: UploadSession) -> None:
         await session.abort()
@@ -247,6 +255,11 @@ class Uploads:
                 blobs.abandon(connection, upload.object_id, now=now)
 
         await self.database.write(forget, durable=False)
+
+
+def _require_unfinished(upload: Upload) -> None:
+    if upload.finished_digest is not None:
+        raise UploadUnknown("this upload is finished", digest=str(upload.finished_digest))
 
 
 def _check_place(session: UploadSession, chunk: Chunk) -> None:

@@ -1,10 +1,15 @@
 """Uploads: from bytes to a blob, once and only once."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
+from registry.blobstore.filesystem import FilesystemStore
 from registry.core.byterange import ByteRange
 from registry.core.digest import Algorithm, Digest
-from registry.core.errors import ChunkOutOfOrder, DigestMismatch, SizeInvalid, UploadUnknown
+from registry.core.errors import ChunkOutOfOrder, DigestMismatch, SizeInvalid, Unavailable, UploadUnknown
 from registry.services.uploads import Chunk
 from tests.services.conftest import LEASE_MS, NAME, OTHER, House, body
 
@@ -55,6 +60,32 @@ async def test_sql_learns_later_of_what_the_store_published(house: House) -> Non
     await session.commit(digest)
     await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
     assert await house.content(digest) == b"x"
+
+
+async def test_a_sync_that_failed_is_not_asked_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CR-10: after a crash between publishing and telling SQL, a failed sync gives the object up: never 201 for it."""
+    store = FilesystemStore(tmp_path / "blobs")
+    await store.claim("a")
+    house.store = store  # type: ignore[assignment]
+    upload_id = await house.upload(b"x")
+    digest = Digest.of(b"x")
+    [(object_id,)] = await house.rows("SELECT object_id FROM uploads")
+    session = await store.resume_upload(upload_id, object_id)
+    await session.commit(digest)
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(Unavailable):
+            await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+    with pytest.raises(UploadUnknown):
+        await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+    assert await house.content(await house.blob(b"x")) == b"x"
+    await store.aclose()
 
 
 async def test_a_wrong_digest_publishes_nothing_and_ends_the_upload(house: House) -> None:
