@@ -87,11 +87,8 @@ class Pusher:
         digest = Digest.of(blob)
         status = self.client.get(location)
         if status.status_code == 404:
-            # Either it was finished, which a repeated PUT confirms, or its bookkeeping had not begun.
-            again = self.client.put(f"{location}?digest={digest}")
-            assert again.status_code in (201, 404), again.text
-            if again.status_code == 404:
-                return "unknown"
+            # It was finished, which a repeated PUT confirms: an upload that got 202 is never forgotten.
+            expect(self.client.put(f"{location}?digest={digest}"), 201)
         else:
             offset = offset_of(expect(status, 204))
             if offset < len(blob):
