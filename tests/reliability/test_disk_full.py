@@ -37,18 +37,33 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 
 
 def fill(registry: Registry, name: str) -> list[Image]:
-    """Push images until the disk refuses; returns those that were acknowledged."""
+    """Push images until the disk refuses, and pull one of the earlier ones now and then; returns those that were
+    acknowledged. Whatever is refused is refused honestly (I6)."""
     taken: list[Image] = []
     with registry.client() as client:
+        client.event_hooks = {"response": [check_answer]}
         for number in range(500):
+            if taken and number % 4 == 0:
+                pull_whole(client, taken[number // 2 % len(taken)])
             image = Image(name, f"v{number}", [b"{}%d" % number, os.urandom(200_000)])
             try:
                 Pusher(client).push(image, way=("whole", "put", "stream", "chunks")[number % 4])
             except AssertionError as refused:
                 check_refusal(str(refused))
+                if taken:
+                    pull_whole(client, taken[-1])
                 return taken
             taken.append(image)
     raise AssertionError("the disk was never full")
+
+
+def check_answer(answer: httpx2.Response) -> None:
+    """A success, or 507 or 503 in the specification's form with a time to wait."""
+    if answer.status_code < 400:
+        return
+    assert answer.status_code in (503, 507), answer.read()
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"] == "application/json"
 
 
 def check_refusal(text: str) -> None:
@@ -139,8 +154,15 @@ def test_the_disk_of_the_database(mount: Mount, start_registry: Callable[..., Re
 def test_no_more_files(mount: Mount, start_registry: Callable[..., Registry], tmp_path: Path) -> None:
     """Inodes run out before bytes do: the same honest answer."""
     disk = mount("inodes", "size=64m,nr_inodes=60")
+    ballast = [disk / f"ballast{number}" for number in range(15)]
+    for file in ballast:
+        file.touch()
     registry = start_registry("--storage", str(disk / "b"), "--storage-reserve-bytes", "0", data=tmp_path / "data")
     taken = fill(registry, "full/app")
     check_all(registry, taken)
     refused = status_of_a_push(registry)
     assert refused.status_code in (503, 507), refused.text
+    for file in ballast:
+        file.unlink()
+    assert status_of_a_push(registry).status_code == 201
+    check_all(registry, [*taken, *push_more(registry)])

@@ -2,10 +2,12 @@
 
 import os
 import socket
+import sqlite3
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -103,6 +105,44 @@ def test_everything_else_can_be_repeated(client: httpx2.Client, registry: Regist
     assert client.delete(location).status_code == 404
 
 
+def test_a_chunk_without_a_place_cannot_be_repeated_blindly(client: httpx2.Client) -> None:
+    """I7: the server cannot know that the bytes are the same again. The status tells who asks; who does not ask gets
+    an error at the end, never a wrong blob; and a new upload succeeds."""
+    location = new_upload(client, BLOB)
+    assert offset_of(expect(client.get(location), 204)) == len(BLOB)
+    again = expect(client.patch(location, content=BLOB), 202)
+    assert offset_of(again) == 2 * len(BLOB)
+    expect(client.put(f"{location}?digest={DIGEST}"), 400)
+    expect(client.head(f"/v2/a/blobs/{DIGEST}"), 404)
+    Pusher(client).push_blob("a", BLOB, way="stream")
+    assert client.get(f"/v2/a/blobs/{DIGEST}").content == BLOB
+
+
+FACTS = ("repositories", "blobs", "repository_blobs", "manifests", "manifest_blobs", "tags", "tag_history", "outbox")
+
+
+def facts(registry: Registry) -> dict[str, int]:
+    """How many rows the tables have that say what the registry holds, and what it told others."""
+    with closing(sqlite3.connect(f"file:{registry.data / 'registry.db'}?mode=ro", uri=True)) as database:
+        return {table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in FACTS}
+
+
+def test_repeated_requests_leave_no_second_trace(client: httpx2.Client, registry: Registry) -> None:
+    """I7, I12: neither rows, nor tag history, nor events, nor files are more after the same requests again."""
+    image = Image("a", "v1", [b"{}", BLOB])
+    headers = {"content-type": OCI_MANIFEST}
+    by_digest = f"/v2/a/manifests/{Digest.of(image.manifest)}?tag=v2&tag=v3"
+    seen = []
+    for _ in range(3):
+        for way in ("whole", "put", "stream", "chunks"):
+            Pusher(client).push(image, way=way)
+        expect(client.put(by_digest, content=image.manifest, headers=headers), 201)
+        expect(client.post(f"/v2/b/blobs/uploads/?mount={DIGEST}&from=a"), 201)
+        seen.append((facts(registry), len(objects(registry))))
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][0]["tags"] == 3
+
+
 def stalled_patch(registry: Registry, location: str, content: bytes) -> Raw:
     """A PATCH that has sent a part of its body, and holds the upload."""
     raw = Raw(registry.port)
@@ -115,24 +155,32 @@ def test_cr_33_one_writer(client: httpx2.Client, registry: Registry, method: str
     """While one request writes, any other gets 409; the first then ends as if nothing had been."""
     location = start_upload(registry.port, "a")
     with stalled_patch(registry, location, BLOB[:-10]) as raw:
-        wait_until(lambda: refused(client, method, location) == 409, what="the refusal of the second writer")
+        wait_until(lambda: holds(registry, location), what="the first writer")
+        query = f"?digest={DIGEST}" if method == "PUT" else ""
+        content = b"z" if method == "PATCH" else None
+        expect(client.request(method, location + query, content=content), 409)
         raw.send(BLOB[-10:])
         assert raw.answer().status == 202
     expect(client.put(f"{location}?digest={DIGEST}"), 201)
     assert client.get(f"/v2/a/blobs/{DIGEST}").content == BLOB
 
 
-def refused(client: httpx2.Client, method: str, location: str) -> int:
-    """What a second writer is told, which must not succeed."""
-    query = f"?digest={DIGEST}" if method == "PUT" else ""
-    place = {"content-range": "500000-500000"} if method == "PATCH" else {}
-    content = b"z" if method == "PATCH" else None
-    if method != "PATCH":
-        # Only when the first writer surely holds it: these would succeed before.
-        probe = client.patch(location, content=b"z", headers={"content-range": "500000-500000"})
-        if probe.status_code != 409:
-            return probe.status_code
-    return client.request(method, location + query, content=content, headers=place).status_code
+def test_cr_33_one_chunk_from_many_writers(registry: Registry) -> None:
+    """The same chunk, with its place, eight times at once: one is taken, the others get 409 or 416; nothing twice."""
+    location = start_upload(registry.port, "a")
+
+    def send(_number: int) -> int:
+        place = {"content-range": f"0-{len(BLOB) - 1}"}
+        with registry.client() as own:
+            return own.patch(location, content=BLOB, headers=place).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(send, range(8)))
+    assert statuses[0] == 202
+    assert set(statuses[1:]) <= {409, 416}
+    with registry.client() as client:
+        expect(client.put(f"{location}?digest={DIGEST}"), 201)
+        assert client.get(f"/v2/a/blobs/{DIGEST}").content == BLOB
 
 
 def test_cr_33_bytes_after_the_end_do_not_reach_the_blob(client: httpx2.Client, registry: Registry) -> None:
@@ -192,8 +240,39 @@ def test_cr_30_one_tag_from_many_clients(client: httpx2.Client, registry: Regist
         deletes = [pool.submit(remove, number) for number in range(8)]
         assert {future.result() for future in puts} == {201}
         assert {future.result() for future in deletes} <= {202, 404}
+    last = client.get("/v2/a/manifests/hot")
+    assert last.status_code == (200 if client.get("/v2/a/tags/list").json()["tags"] else 404)
+    assert last.status_code == 404 or last.content in {image.manifest for image in images}
     put(images[3])
     assert client.get("/v2/a/manifests/hot").content == images[3].manifest
+
+
+def test_cr_30_a_tag_that_is_listed_can_be_had(client: httpx2.Client, registry: Registry) -> None:
+    """CR-03, I2: while a manifest is deleted by its digest and put again under two tags, a reader never sees one tag
+    without the other, nor a tag that stays in the list but leads nowhere."""
+    image = Image("a", "left", [b"{}", BLOB])
+    Pusher(client).push(image, way="whole")
+    path = f"/v2/a/manifests/{Digest.of(image.manifest)}"
+    headers = {"content-type": OCI_MANIFEST}
+
+    def write() -> None:
+        with registry.client() as own:
+            for _ in range(60):
+                expect(own.put(f"{path}?tag=left&tag=right", content=image.manifest, headers=headers), 201)
+                expect(own.delete(path), 202)
+
+    expect(client.delete(path), 202)
+    writer = threading.Thread(target=write)
+    writer.start()
+    lists = []
+    while writer.is_alive():
+        lists.append(client.get("/v2/a/tags/list").json()["tags"])
+        answer = client.get("/v2/a/manifests/left")
+        assert answer.status_code == 404 or answer.content == image.manifest
+    writer.join()
+    assert all(tags in ([], ["left", "right"]) for tags in lists)
+    assert ["left", "right"] in lists
+    assert client.get("/v2/a/tags/list").json()["tags"] == []
 
 
 def leave(raw: Raw, how: str) -> None:
@@ -243,9 +322,10 @@ def len_from(header: str, sent: int) -> int:
 
 
 def holds(registry: Registry, location: str) -> bool:
-    """Whether a request is writing to the upload."""
-    with registry.client() as client:
-        return not is_free(client, location)
+    """Whether a request is writing to the upload: asks the system for the lock of its file, because a request that
+    asks the server would take it, and the one that is waited for would get 409."""
+    file = registry.data / "blobs" / "uploads" / location.rpartition("/")[2]
+    return f":{file.stat().st_ino} " in Path("/proc/locks").read_text(encoding="ascii")
 
 
 def is_free(client: httpx2.Client, location: str) -> bool:
