@@ -1,9 +1,12 @@
 """The composition root: from settings to a running application. The one module that knows every room."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from registry.api.asgi import App
+from registry import __version__
+from registry.api.asgi import App, HeldBytes
 from registry.api.dispatch import Dispatch
 from registry.api.metrics import Metrics
 from registry.api.observe import Observed
@@ -14,6 +17,7 @@ from registry.blobstore.base import BlobStore
 from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
 from registry.config import Settings
+from registry.core.limits import MANIFESTS_HELD_BYTES
 from registry.metadata.database import Database
 from registry.services.catalog import Catalog
 from registry.services.clock import system_clock
@@ -53,15 +57,19 @@ def open_blobs(settings: Settings) -> BlobStore:
     return FilesystemStore(settings.storage_path, reserve_bytes=settings.storage_reserve_bytes)
 
 
-def open_stores(settings: Settings) -> Stores:
-    """Open both, bring the database up to date, and check that they belong together. Blocks; for a start.
+def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
+    """Open both and check that they belong together, with `upgrade` after bringing the database up to date; without it
+    the database has to be current, because a server may be running on it. Blocks; for a start.
 
-    Raises WrongPair, DatabaseTooNew, LibraryTooOld, Unavailable.
+    Raises WrongPair, DatabaseTooNew, DatabaseNotCurrent, LibraryTooOld, Unavailable.
     """
     database = open_database(settings)
     stores = Stores(database, open_blobs(settings))
     try:
-        database.migrate()
+        if upgrade:
+            database.migrate()
+        else:
+            database.require_current()
         asyncio.run(stores.open())
     except BaseException:
         asyncio.run(stores.close())
@@ -72,10 +80,13 @@ def open_stores(settings: Settings) -> Stores:
 class Application:
     """The server's application, and what the server tells it (`server.run.Lifecycle`)."""
 
-    def __init__(self, settings: Settings, stores: Stores, *, operator_port: int) -> None:
+    def __init__(self, settings: Settings, stores: Stores, *, operator_port: int, announce: Callable[[], None]) -> None:
         metrics = Metrics()
         blobs = ObservedStore(stores.blobs, metrics.record_store)
         self._stores = stores
+        self._announce = announce
+        self._data = settings.data.absolute()
+        self._log = logging.getLogger("depotry")
         self._readiness = Readiness({"database": stores.database.check, "storage": blobs.check})
         self._observed = Observed(
             Dispatch(
@@ -94,14 +105,18 @@ class Application:
 
     def started(self) -> None:
         """The listeners accept."""
+        self._announce()
+        self._log.info("started", extra={"version": __version__, "data": str(self._data)})
 
     def draining(self) -> None:
         """The server was told to stop: no new work should be sent here."""
         self._readiness.draining = True
+        self._log.info("stopping: running requests may end")
 
     async def stop(self) -> None:
         """The last request has ended."""
         await self._stores.close()
+        self._log.info("stopped")
 
 
 def services(settings: Settings, database: Database, blobs: BlobStore) -> Services:
@@ -116,4 +131,5 @@ def services(settings: Settings, database: Database, blobs: BlobStore) -> Servic
         catalog=Catalog(database),
         manifest_max_bytes=settings.manifest_max_bytes,
         verify_on_read=settings.verify_on_read,
+        held=HeldBytes(MANIFESTS_HELD_BYTES),
     )

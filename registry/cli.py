@@ -33,9 +33,10 @@ def settings_options(command: Command) -> Command:
     """Give a command a flag for every setting, and `--config` for the file that holds them."""
     for info in reversed(describe()):
         is_switch = info.default in ("true", "false")
-        kind: dict[str, Any] = {"is_flag": True, "default": None} if is_switch else {"metavar": "VALUE"}
+        kind: dict[str, Any] = {"default": None} if is_switch else {"metavar": "VALUE"}
+        flag = f"{info.flag}/--no-{info.flag.removeprefix('--')}" if is_switch else info.flag
         help_text = f"{info.description} [default: {info.default}; env: {info.env}]"
-        command = click.option(info.flag, info.name, help=help_text, **kind)(command)
+        command = click.option(flag, info.name, help=help_text, **kind)(command)
     return click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")(
         command
     )
@@ -62,9 +63,11 @@ def serve(config_file: Path | None, **flags: object) -> None:
         ]
     except OSError as error:
         _fail(f"{error.strerror} (see --host, --port, --metrics-port)")
-    stores = _opened(lambda: open_stores(settings))
-    application = Application(settings, stores, operator_port=listeners[1].getsockname()[1])
-    click.echo(_welcome(settings, listeners[0].getsockname()[1], listeners[1].getsockname()[1]))
+    stores = _opened(lambda: open_stores(settings, upgrade=True))
+    ports = [listener.getsockname()[1] for listener in listeners]
+    application = Application(
+        settings, stores, operator_port=ports[1], announce=lambda: click.echo(_welcome(settings, *ports))
+    )
     run.serve(
         cast("ASGI3Application", application.asgi),
         listeners,
@@ -141,19 +144,19 @@ def _existing_stores(settings: Settings) -> "Stores":
 
     if not settings.database_path.exists():
         _fail(f"there is no registry here: {settings.database_path} does not exist (see --data)")
-    return _opened(lambda: open_stores(settings))
+    return _opened(lambda: open_stores(settings, upgrade=False))
 
 
 def _opened(open_it: Callable[[], T]) -> T:
     """Open what a command needs; what keeps it from starting is said in one line."""
     from registry.core.errors import RegistryError
-    from registry.metadata.migrate import DatabaseTooNew
+    from registry.metadata.migrate import DatabaseNotCurrent, DatabaseTooNew
     from registry.metadata.sqlite import LibraryTooOld
     from registry.services.installation import WrongPair
 
     try:
         return open_it()
-    except (DatabaseTooNew, LibraryTooOld, WrongPair, RegistryError) as error:
+    except (DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld, WrongPair, RegistryError) as error:
         cause = error.__cause__
         _fail(f"{error}" + (f": {cause}" if cause is not None else ""))
     except OSError as error:

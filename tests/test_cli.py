@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from registry.core.digest import Digest
+from registry.metadata import sqlite
 from tests.running import Registry
 
 
@@ -103,6 +104,52 @@ def test_scrub(registry: Registry) -> None:
     assert depotry("scrub", "--data", str(registry.data)).returncode == 0
 
 
+def test_what_reads_does_not_migrate(registry: Registry) -> None:
+    """A newer `depotry stats` beside an older server leaves the schema alone, and says what to do."""
+    registry.stop()
+    connection = sqlite.library().connect(registry.data / "registry.db")
+    connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    connection.commit()
+    connection.close()
+    for command in ("stats", "scrub"):
+        done = depotry(command, "--data", str(registry.data))
+        assert done.returncode == 2
+        assert "depotry migrate" in done.stderr
+
+
+def test_a_damaged_database_is_told_in_one_line(registry: Registry) -> None:
+    """And not in a stack trace."""
+    registry.stop()
+    (registry.data / "registry.db").write_bytes(os.urandom(5000))
+    for command in ("serve", "stats"):
+        done = depotry(command, "--data", str(registry.data), "--port", "0")
+        assert done.returncode == 2
+        assert done.stderr.startswith("depotry: the database")
+        assert "Traceback" not in done.stderr
+
+
+def test_a_flag_turns_off_what_the_environment_turns_on() -> None:
+    """Flags win, for switches too."""
+    printed = depotry("config", "--no-verify-on-read", env={"DEPOTRY_VERIFY_ON_READ": "true"})
+    assert tomllib.loads(printed.stdout)["verify_on_read"] is False
+
+
+def test_processes_may_start_at_once_on_a_new_folder(tmp_path: Path) -> None:
+    """One makes the pair, the others find it; none of them dies."""
+    for number in range(3):
+        data = tmp_path / str(number)
+        command = [sys.executable, "-m", "registry", "serve", "--port", "0", "--data", str(data)]
+        pipe = subprocess.PIPE
+        running = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
+        for process in running:
+            assert process.stdout is not None
+            assert "is at http" in process.stdout.readline()
+        for process in running:
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+
+
 def test_wrong_pairs_are_told(registry: Registry, tmp_path: Path) -> None:
     """CR-14: a lost database next to its blobs does not become a new registry."""
     push(registry, b"x")
@@ -124,7 +171,9 @@ def test_logs_are_text_on_a_terminal(tmp_path: Path) -> None:
         line = process.stdout.readline()
         port = line.rpartition(":")[2].strip()
         httpx2.get(f"http://127.0.0.1:{port}/v2/")
-        text = os.read(ours, 65536).decode()
+        text = ""
+        while "request" not in text:
+            text += os.read(ours, 65536).decode()
         process.terminate()
     os.close(ours)
     os.close(theirs)

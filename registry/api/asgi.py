@@ -6,7 +6,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from registry.core.digest import Bytes
-from registry.core.errors import BodyTooLarge, ContentEncodingUnsupported, InvalidRequest, SizeInvalid
+from registry.core.errors import (
+    ContentEncodingUnsupported,
+    InvalidRequest,
+    ManifestTooLarge,
+    SizeInvalid,
+    Unavailable,
+)
 from registry.core.limits import CHUNK_BYTES
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +29,25 @@ DRAIN_MAX_BYTES = 64 * 1024
 
 class ClientGone(Exception):
     """The client went away before its request was complete; nobody waits for an answer."""
+
+
+class HeldBytes:
+    """Bodies that are in memory while they arrive, all together: many clients that stop before the end of theirs must
+    not fill it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def add(self, count: int) -> None:
+        """Account for `count` more bytes. Raises Unavailable over the limit; they count all the same until removed."""
+        self._held += count
+        if self._held > self._limit:
+            raise Unavailable("too many manifests are arriving at once", retry_after_s=1)
+
+    def remove(self, count: int) -> None:
+        """They are no longer held."""
+        self._held -= count
 
 
 class Request:
@@ -72,9 +97,10 @@ class Request:
         text = self.header(b"content-length")
         if text is None:
             return None
-        if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        digits = text.lstrip("0") or "0"
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
             raise SizeInvalid("Content-Length is not a number of bytes")
-        return int(text)
+        return int(digits)
 
     async def batches(self) -> AsyncIterator[list[Bytes]]:
         """The body in lists of pieces of about 1 MiB in all; nothing is joined or copied.
@@ -82,8 +108,7 @@ class Request:
         Raises ClientGone when the client goes away, after what has arrived was handed out; and
         ContentEncodingUnsupported at once for a compressed body.
         """
-        if self.header(b"content-encoding") not in (None, "identity"):
-            raise ContentEncodingUnsupported("send content as it is, without Content-Encoding")
+        self._require_plain_body()
         batch: list[Bytes] = []
         size = 0
         while not self.body_complete:
@@ -107,20 +132,29 @@ class Request:
         if batch:
             yield batch
 
-    async def read_all(self, limit: int, too_large: Callable[[], Exception] | None = None) -> bytes:
-        """The whole body of at most `limit` bytes. Raises BodyTooLarge (or what `too_large` makes) without reading
-        further, and before anything is read if the announced length says so."""
-        error = too_large or (lambda: BodyTooLarge(f"the body has more than {limit} bytes", limit=limit))
+    async def read_all(self, limit: int, held: "HeldBytes") -> bytes:
+        """The whole body of at most `limit` bytes, accounted in `held` while it arrives. Raises ManifestTooLarge
+        without reading further, and before anything is read if the announced length says so; Unavailable when too
+        much is held already."""
+        too_large = ManifestTooLarge(f"a manifest has at most {limit} bytes", limit=limit)
         if (self.content_length() or 0) > limit:
-            raise error()
-        pieces: list[Bytes] = []
+            raise too_large
+        self._require_plain_body()
+        pieces: list[bytes] = []
         size = 0
-        async for batch in self.batches():
-            pieces += batch
-            size += sum(len(piece) for piece in batch)
-            if size > limit:
-                raise error()
-        return b"".join(pieces)
+        try:
+            while not self.body_complete:
+                piece = await self._next_piece()
+                if piece is None:
+                    raise ClientGone
+                size += len(piece)
+                held.add(len(piece))
+                pieces.append(piece)
+                if size > limit:
+                    raise too_large
+            return b"".join(pieces)
+        finally:
+            held.remove(size)
 
     async def drain(self) -> bool:
         """Read and drop what is left of the body if that is little. False if the connection has to be closed because
@@ -141,6 +175,10 @@ class Request:
                 return False
             dropped += len(piece)
         return self.body_complete
+
+    def _require_plain_body(self) -> None:
+        if self.header(b"content-encoding") not in (None, "identity"):
+            raise ContentEncodingUnsupported("send content as it is, without Content-Encoding")
 
     async def _next_piece(self) -> bytes | None:
         """The next bytes of the body, None when the client is gone."""

@@ -20,7 +20,6 @@ TABLE: dict[type[RegistryError], tuple[int, str]] = {
     errors.SizeInvalid: (400, "SIZE_INVALID"),
     errors.PageInvalid: (400, "PAGINATION_NUMBER_INVALID"),
     errors.ManifestInvalid: (400, "MANIFEST_INVALID"),
-    errors.BodyTooLarge: (413, "SIZE_INVALID"),
     errors.ManifestTooLarge: (413, "MANIFEST_INVALID"),
     errors.ContentEncodingUnsupported: (415, "UNSUPPORTED"),
     errors.RangeInvalid: (400, "RANGE_INVALID"),

@@ -38,6 +38,9 @@ class Answer:
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
+    async def aclose(self) -> None:
+        """Holds nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlobAnswer:
@@ -73,6 +76,10 @@ class BlobAnswer:
                 await self._send_pieces(send)
         finally:
             await self.reader.aclose()
+
+    async def aclose(self) -> None:
+        """Release the reader. Idempotent."""
+        await self.reader.aclose()
 
     def _can_send_file(self, scope: Scope) -> bool:
         return self.reader.file is not None and "http.response.zerocopysend" in scope.get("extensions", {})

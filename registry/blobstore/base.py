@@ -13,6 +13,7 @@ failure is never reported as absence.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from registry.core.digest import Algorithm, Bytes, Digest
@@ -45,6 +46,15 @@ class Checkpoint:
     offset: int
     digest: Digest
     boot_id: str
+
+
+def boot_id() -> str | None:
+    """Changes with every boot of the machine, and so tells a power cut from a restart of the process. None where the
+    system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from typing import BinaryIO
 
 import aiofiles
 
-from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, UploadSession, Usage
+from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, UploadSession, Usage, boot_id
 from registry.blobstore.layout import (
     FILE_MODE,
     Layout,
@@ -43,7 +43,7 @@ from registry.blobstore.layout import (
     write_marker,
 )
 from registry.blobstore.threads import Threads, failure
-from registry.blobstore.upload_file import FileSession, RunningHashes, UploadFile, boot_id, lock
+from registry.blobstore.upload_file import FileSession, RunningHashes, UploadFile, lock
 from registry.core.digest import Algorithm
 from registry.core.errors import ContentCorrupt, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
@@ -290,6 +290,7 @@ class FilesystemStore:
         directory = self._layout.uploads if self._layout.marker.exists() else self._layout.root
         if self._claimed:
             self._layout.require_marker()
+        self._layout.require_room(0, self._reserve)
         path = directory / ".check"
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE)
         try:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobstore.base import BlobInfo, Checkpoint, ObjectKey
+from registry.blobstore.base import BlobInfo, Checkpoint, ObjectKey, boot_id
 from registry.blobstore.layout import FILE_MODE, Names, remove_files, write_all
 from registry.blobstore.threads import Arguments, T, Threads
 from registry.core.digest import Algorithm, Bytes, Digest, Hasher
@@ -27,8 +27,6 @@ RESERVE_STEP_BYTES = 16 * MIB
 """An upload looks at the free room once in so many bytes."""
 PIECES_PER_CALL = 1024
 """IOV_MAX of Linux."""
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(slots=True)
@@ -325,11 +323,3 @@ def lock(descriptor: int, path: Path) -> None:
     except (OSError, UploadUnknown):
         os.close(descriptor)
         raise
-
-
-def boot_id() -> str | None:
-    """Changes with every start of the machine; None where the system does not tell."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return None

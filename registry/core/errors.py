@@ -3,7 +3,7 @@
     RegistryError
     ├── InvalidRequest                the request itself is wrong, whatever the registry holds
     │   ├── NameInvalid  TagInvalid  DigestInvalid  DigestMismatch  SizeInvalid  PageInvalid
-    │   ├── ManifestInvalid  BodyTooLarge  ManifestTooLarge  ContentEncodingUnsupported
+    │   ├── ManifestInvalid  ManifestTooLarge  ContentEncodingUnsupported
     │   └── RangeInvalid  RangeUnsatisfiable  ChunkOutOfOrder
     ├── NotFound
     │   └── NameUnknown  ManifestUnknown  BlobUnknown  UploadUnknown  ReferencesUnknown
@@ -60,10 +60,6 @@ class PageInvalid(InvalidRequest):
 
 class ManifestInvalid(InvalidRequest):
     """The manifest is no manifest, or not one of the announced type."""
-
-
-class BodyTooLarge(InvalidRequest):
-    """A body over the limit of its endpoint."""
 
 
 class ManifestTooLarge(InvalidRequest):

@@ -6,6 +6,12 @@ NAME_MAX_CHARS = 255
 MANIFEST_MAX_BYTES = 4 * MIB
 MANIFEST_MAX_REFERENCES = 16_384
 """Descriptors in one manifest: bounds the rows that one push writes."""
+MANIFEST_MAX_VALUES = 250_000
+"""JSON values in one manifest: bounds the memory and the time of reading it."""
+MANIFESTS_HELD_BYTES = 32 * MIB
+"""Bodies of manifests that are arriving, all together, in one process."""
+PARSE_INLINE_BYTES = 64 * 1024
+"""Larger manifests are read in a thread, so that nobody waits for them."""
 INDEX_MAX_DEPTH = 32
 """Indexes of indexes. Real ones have two levels."""
 CONFIG_MAX_BYTES = 1 * MIB
@@ -18,6 +24,8 @@ TAGS_UNPAGED_MAX = 100_000
 """Entries of a tag list without `n`, which clients expect to be whole."""
 REFERRERS_PAGE_BYTES = 4_000_000
 """Size of a page of referrers: clients read at most 4 MiB and some do not follow `Link`."""
+REFERRER_MAX_BYTES = 1 * MIB
+"""A referrer over this is listed without its annotations."""
 ERROR_DETAIL_MAX = 100
 """Missing references named in one error."""
 CHUNK_BYTES = 1 * MIB

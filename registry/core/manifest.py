@@ -8,11 +8,12 @@ import json
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from registry.core.digest import Digest
 from registry.core.errors import DigestInvalid, ManifestInvalid
-from registry.core.limits import MANIFEST_MAX_REFERENCES, SIZE_MAX
+from registry.core.limits import MANIFEST_MAX_REFERENCES, MANIFEST_MAX_VALUES, SIZE_MAX
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -95,7 +96,8 @@ def parse(payload: bytes, content_type: str | None) -> Manifest:
     if content_type not in _MANIFESTS and content_type not in _INDEXES:
         raise ManifestInvalid("this media type is no manifest that is accepted here", media_type=content_type[:200])
     document = _load(payload)
-    if document.get("schemaVersion") != 2 or document["schemaVersion"] is True:
+    _refuse_twins(document, _DOCUMENT_KEYS)
+    if type(document.get("schemaVersion")) is not int or document["schemaVersion"] != 2:
         raise ManifestInvalid("schemaVersion is not 2")
     stated = document.get("mediaType", content_type)
     if stated != content_type:
@@ -159,6 +161,7 @@ def _descriptors(value: object, where: str) -> list[Descriptor]:
 def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ManifestInvalid(f"`{where}` is not a descriptor")
+    _refuse_twins(value, _DESCRIPTOR_KEYS)
     media_type = _media_type(value, "mediaType", where)
     if media_type is None:
         raise ManifestInvalid(f"`{where}` has no mediaType")
@@ -228,8 +231,36 @@ def _distinct(descriptors: list[Descriptor]) -> tuple[Descriptor, ...]:
     return tuple(seen.values())
 
 
+_DOCUMENT_KEYS = (
+    "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"
+)  # fmt: skip
+_DESCRIPTOR_KEYS = ("mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform")
+
+
+def _refuse_twins(value: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse a key that is a known one but for its case: the JSON of Go, which most clients use, takes it for the known
+    one, and so they would read another manifest than the registry has checked."""
+    folded = {key.casefold() for key in known}
+    for key in value:
+        if key not in known and key.casefold() in folded:
+            raise ManifestInvalid(f"a key differs from one of the specification only in its case: {key[:40]!r}")
+
+
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"|([,\[{])', re.DOTALL)
+
+
+def _refuse_too_many_values(payload: bytes) -> None:
+    """Each value becomes an object many times its size, so their number has a limit of its own."""
+    if len(payload) < MANIFEST_MAX_VALUES:
+        return
+    marks = (match for match in _STRUCTURE.finditer(payload) if match[1])
+    if next(islice(marks, MANIFEST_MAX_VALUES, None), None) is not None:
+        raise ManifestInvalid(f"a manifest has at most {MANIFEST_MAX_VALUES} values")
+
+
 def _load(payload: bytes) -> dict[str, Any]:
     """A JSON object by RFC 8259, with nothing that two parsers could read differently."""
+    _refuse_too_many_values(payload)
     try:
         document = json.loads(
             payload.decode("utf-8"),

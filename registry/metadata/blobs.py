@@ -188,7 +188,7 @@ def live_page(connection: Connection, *, after: int, count: int) -> list[NewObje
     """The next live objects by id after `after`, for whoever walks all of them."""
     rows = connection.execute(
         select(objects.c.digest, objects.c.id, objects.c.size)
-        .where(objects.c.state == "live", objects.c.id > after)
+        .where(objects.c.state == "live", objects.c.dead_at.is_(None), objects.c.id > after)
         .order_by(objects.c.id)
         .limit(count)
     )

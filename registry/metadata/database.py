@@ -63,6 +63,11 @@ class Database:
         Raises migrate.DatabaseTooNew."""
         return migrate.upgrade(self._durable)
 
+    def require_current(self) -> None:
+        """Raises migrate.DatabaseNotCurrent unless the schema is that of this version. Blocks."""
+        with translated(), self._reading.connect() as connection:
+            migrate.require_current(connection)
+
     async def check(self) -> None:
         """Really try it: a read and a write that changes nothing but reaches the log."""
         await self.read(installation.find)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from registry.metadata.insert import insert as insert_or
 from registry.metadata.schema import blobs, installation, manifests, objects, repositories, tags, uploads
 
 
@@ -22,10 +23,13 @@ def find(connection: Connection) -> Installed | None:
     return None if row is None else Installed(row[0], row[1])
 
 
-def create(connection: Connection, made: Installed, *, now: int) -> None:
-    """Write the row of a new database."""
+def create(connection: Connection, made: Installed, *, now: int) -> Installed:
+    """Write the row of a new database; returns the row that is there, which another process may have written."""
     row = {"id": 1, "identity": made.identity, "boot_id": made.boot_id, "created_at": now}
-    connection.execute(insert(installation), row)
+    connection.execute(insert_or(connection, installation).on_conflict_do_nothing(), row)
+    found = find(connection)
+    assert found is not None
+    return found
 
 
 def touch(connection: Connection) -> None:

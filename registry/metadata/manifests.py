@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
-from registry.core.limits import SIZE_MAX
+from registry.core.limits import REFERRER_MAX_BYTES, SIZE_MAX
 from registry.core.manifest import Descriptor, Manifest
 from registry.core.names import Reference, RepositoryName
 from registry.metadata.insert import insert
@@ -194,7 +194,7 @@ def add(
 def _row(repository_id: int, manifest: Manifest, *, digest: Digest, listing: Listing, now: int) -> dict[str, object]:
     subject = manifest.subject
     subject_digest = None if subject is None else subject.digest.pack()
-    referrer = None if subject is None else json.dumps(manifest.referrer_descriptor(digest))
+    referrer = None if subject is None else _referrer(manifest, digest)
     return {
         "repository_id": repository_id,
         "digest": digest.pack(),
@@ -211,6 +211,16 @@ def _row(repository_id: int, manifest: Manifest, *, digest: Digest, listing: Lis
         "referrer_descriptor": referrer,
         "payload": manifest.payload,
     }
+
+
+def _referrer(manifest: Manifest, digest: Digest) -> str:
+    """The descriptor that the referrers list shows, as JSON; without annotations where it would fill a page."""
+    shown = manifest.referrer_descriptor(digest)
+    text = json.dumps(shown, ensure_ascii=False)
+    if len(text.encode("utf-8")) > REFERRER_MAX_BYTES:
+        del shown["annotations"]
+        text = json.dumps(shown, ensure_ascii=False)
+    return text
 
 
 def _assert_edges(connection: Connection, repository_id: int, manifest_id: int, manifest: Manifest) -> None:
@@ -294,16 +304,13 @@ def referrers(connection: Connection, name: RepositoryName, query: ReferrersQuer
     parameters = {"name": name, "subject": query.subject.pack(), "after": query.after}
     found: list[str] = []
     size = last = 0
+    if query.count == 0:
+        return ReferrersPage([], None)
     with connection.execute(statement.limit(query.count + 1), parameters) as rows:
         for row in rows:
-            size += len(row[1]) + 1
+            size += len(row[1].encode("utf-8")) + 1
             if found and (size > query.budget_bytes or len(found) == query.count):
                 return ReferrersPage(found, last)
             found.append(row[1])
             last = row[0]
     return ReferrersPage(found, None)
-
-
-def count(connection: Connection) -> int:
-    """How many manifests the registry holds."""
-    return connection.execute(select(func.count()).select_from(manifests)).scalar_one()

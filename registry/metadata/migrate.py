@@ -13,6 +13,10 @@ class DatabaseTooNew(Exception):
     """The database was made by a newer version of Depotry."""
 
 
+class DatabaseNotCurrent(Exception):
+    """The database has another schema than this version of Depotry."""
+
+
 def scripts() -> Path:
     """The folder of the migrations: inside an installed package, or beside it in the repository."""
     package = Path(registry.__file__).parent
@@ -32,6 +36,15 @@ def current(connection: Connection) -> str | None:
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return found
+
+
+def require_current(connection: Connection) -> None:
+    """Raises DatabaseNotCurrent."""
+    found = current(connection)
+    if found != head():
+        raise DatabaseNotCurrent(
+            f"the database is at {found or 'nothing'}, this version works with {head()}: see `depotry migrate`"
+        )
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:

@@ -1,6 +1,6 @@
 """Tags: one live row a name, and a history that only grows."""
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, null, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
@@ -32,6 +32,17 @@ _MOVE = (
     .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
     .values(manifest_id=bindparam("manifest"), version=bindparam("number"), updated_at=bindparam("now"))
 )
+_END_HISTORY = insert(tag_history).from_select(
+    ["repository_id", "name", "digest", "version", "changed_at"],
+    select(
+        tags.c.repository_id,
+        tags.c.name,
+        null(),
+        tags.c.version + 1,
+        bindparam("now", type_=BigInteger),
+    ).where(tags.c.manifest_id == bindparam("manifest")),
+)
+_REMOVE_OF_MANIFEST = delete(tags).where(tags.c.manifest_id == bindparam("manifest"))
 _OF_MANIFEST = select(tags.c.name).where(tags.c.manifest_id == bindparam("manifest"))
 
 
@@ -103,6 +114,12 @@ def remove(connection: Connection, repository_id: int, names: list[str], *, now:
     versions = _next_versions(connection, repository_id, names)
     connection.execute(delete(tags).where(tags.c.repository_id == repository_id, tags.c.name.in_(names)))
     _append_history(connection, repository_id, versions, digest=None, now=now)
+
+
+def remove_of_manifest(connection: Connection, manifest_id: int, *, now: int) -> None:
+    """Delete every tag that points to a manifest, however many, and write that into the history."""
+    connection.execute(_END_HISTORY, {"manifest": manifest_id, "now": now})
+    connection.execute(_REMOVE_OF_MANIFEST, {"manifest": manifest_id})
 
 
 def _next_versions(connection: Connection, repository_id: int, names: list[str]) -> dict[str, int]:

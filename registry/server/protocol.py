@@ -42,6 +42,8 @@ class ConnectionLimits:
     """The average above is taken over this much time of waiting for the client."""
     body_buffer_bytes: int = 256 * 1024
     """Above this, reading pauses; one read of the loop, up to 256 KiB, may come on top."""
+    framing_bytes: int = 64 * 1024
+    """Bytes by which pieces of a body may fall short of LEAST_PIECE_BYTES each, in all."""
     keep_alive_s: float = 75.0
     write_stall_s: float = 60.0
     """A client that takes no byte of a response for this long is cut off."""
@@ -50,6 +52,11 @@ class ConnectionLimits:
     linger_bytes: int = 64 * 1024
     """Bytes that are thrown away in that time."""
     pipelined_requests: int = 128
+
+
+PIECE_OVERHEAD_BYTES: Final = 64
+"""What Python needs for a bytes object and its place in a list."""
+LEAST_PIECE_BYTES: Final = 16
 
 
 class _ParserStopped(Exception):
@@ -100,6 +107,7 @@ class RegistryProtocol(HttpToolsProtocol):
         self._ignores_input = False
         self._discarded_bytes = 0
         self._body_clock = _BodyClock()
+        self._framing_debt = 0
         self._unsent_bytes = 0
         self._sent_at_s = 0.0
 
@@ -281,7 +289,11 @@ class RegistryProtocol(HttpToolsProtocol):
         self._body_clock.received_bytes += len(body)
         cycle = self.cycle
         cycle.pieces.append(body)
-        cycle.buffered_bytes += len(body)
+        # Each piece costs more than its bytes. Bodies that are hardly more than framing are refused.
+        cycle.buffered_bytes += len(body) + PIECE_OVERHEAD_BYTES
+        self._framing_debt = max(self._framing_debt + LEAST_PIECE_BYTES - len(body), 0)
+        if self._framing_debt > self.limits.framing_bytes:
+            self._stop_parser((400, "the chunks of the body are too small"))
         if cycle.buffered_bytes >= self.limits.body_buffer_bytes:
             self.flow.pause_reading()
         cycle.message_event.set()

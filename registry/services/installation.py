@@ -2,9 +2,8 @@
 
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 
-from registry.blobstore.base import BlobStore
+from registry.blobstore.base import BlobStore, boot_id
 from registry.metadata import installation
 from registry.metadata.database import Database
 from registry.services.clock import Clock
@@ -32,9 +31,11 @@ class Installation:
         all of it. After a reboot object ids are skipped, because the newest ones may have been lost with unsynced
         bookkeeping, and no id may be given out twice. Raises WrongPair.
         """
-        boot = boot_id()
-        known = await self.database.read(installation.find)
+        # Where the system has no boot id, every start counts as a boot: that is only more careful.
+        boot = boot_id() or secrets.token_hex(16)
+        # In this order: the row is there before the mark, so another process that starts now cannot mislead.
         carried = await self.store.identity()
+        known = await self.database.read(installation.find)
         if known is None:
             if carried is not None:
                 raise WrongPair(
@@ -53,11 +54,12 @@ class Installation:
     async def _create(self, boot: str) -> installation.Installed:
         made = installation.Installed(secrets.token_hex(16), boot)
         now = self.clock()
-        await self.database.write(lambda connection: installation.create(connection, made, now=now))
-        return made
+        return await self.database.write(lambda connection: installation.create(connection, made, now=now))
 
     async def _claim(self, identity: str) -> None:
         """Mark a store as ours, unless SQL knows of content that ought to be in it."""
+        if await self.store.identity() == identity:
+            return
         if await self.database.read(installation.has_content):
             raise WrongPair(
                 "the database knows of blobs, but the blob store is empty or not mounted: its mark is missing"
@@ -65,12 +67,3 @@ class Installation:
         async for _ in self.store.iter_objects():
             raise WrongPair("the blob store holds content, but no mark of the installation that it belongs to")
         await self.store.claim(identity)
-
-
-def boot_id() -> str:
-    """An id that changes when the machine is booted, and so tells a power cut from a restart of the process. Where the
-    system has none, every start counts as a boot: that is only more careful."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return secrets.token_hex(16)

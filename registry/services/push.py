@@ -1,5 +1,6 @@
 """Push: a manifest in, with its tags, in one transaction (T4)."""
 
+import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,7 +16,7 @@ from registry.core.errors import (
     ReferencesUnknown,
 )
 from registry.core.events import Event, EventKind
-from registry.core.limits import CONFIG_MAX_BYTES, ERROR_DETAIL_MAX, INDEX_MAX_DEPTH
+from registry.core.limits import CONFIG_MAX_BYTES, ERROR_DETAIL_MAX, INDEX_MAX_DEPTH, PARSE_INLINE_BYTES
 from registry.core.manifest import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Manifest
 from registry.core.names import RepositoryName, Tag
 from registry.metadata import blobs, manifests, outbox, repositories, tags
@@ -77,8 +78,7 @@ class Push:
 
         Raises ManifestInvalid, DigestMismatch, ReferencesUnknown, PreconditionFailed; then nothing has changed.
         """
-        manifest = manifest_rules.parse(push.payload, push.content_type)
-        digest = _digest_of(push)
+        manifest, digest = await _read(push)
         listing = await self._listing(name, manifest)
         now = self.clock()
         await self.database.write(
@@ -151,6 +151,13 @@ class Push:
             await self.database.write(lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now))
             return None
         return manifest_rules.parse_config(content)
+
+
+async def _read(push: ManifestPush) -> tuple[Manifest, Digest]:
+    def read() -> tuple[Manifest, Digest]:
+        return manifest_rules.parse(push.payload, push.content_type), _digest_of(push)
+
+    return read() if len(push.payload) <= PARSE_INLINE_BYTES else await asyncio.to_thread(read)
 
 
 async def _read_all(reader: BlobReader, size: int) -> bytes:

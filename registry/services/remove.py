@@ -52,7 +52,7 @@ class Remove:
             raise ManifestUnknown("no such manifest", reference=str(digest))
         now = self.clock()
         named = tags.of_manifest(connection, manifest_id)
-        tags.remove(connection, repository_id, named, now=now)
+        tags.remove_of_manifest(connection, manifest_id, now=now)
         manifests.protect_blobs(connection, manifest_id, until=now + self.lease_ms)
         manifests.remove(connection, manifest_id)
         events = [Event(EventKind.TAG_DELETED, name, digest, tag=tag) for tag in named]

@@ -153,7 +153,12 @@ class Uploads:
 
         upload = await self.database.write(intend, durable=False)
         assert upload.object_id is not None
-        return await self.store.create_upload(upload_id, upload.object_id, algorithm), upload
+        try:
+            return await self.store.create_upload(upload_id, upload.object_id, algorithm), upload
+        except BaseException:
+            # A full disk is asked again and again: each time must leave nothing behind.
+            await _finished(self._forget(upload))
+            raise
 
     async def _find(self, name: RepositoryName, upload_id: str) -> Upload:
         upload = await self.database.point(lambda connection: uploads.find(connection, name, upload_id))

@@ -151,3 +151,37 @@ async def test_a_stale_unit_is_refused(database: Database, monkeypatch: pytest.M
     with pytest.raises(Unavailable, match="busy"):
         await database.write(add(1))
     assert await rows(database) == []
+
+
+async def test_a_unit_that_breaks_the_database_fails_alone(database: Database) -> None:
+    """More variables than a statement may have look like an outage: the others of the batch run again and commit."""
+
+    def breaks(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT {','.join('?' * 300_000)}", tuple(range(300_000)))
+
+    gate = Gate()
+    first = asyncio.create_task(database.write(gate))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    units: list[Callable[[Connection], object]] = [add(1), breaks, add(2), add(3)]
+    tasks = [asyncio.create_task(database.write(unit)) for unit in units]
+    await asyncio.sleep(0)
+    gate.open.set()
+    results = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert isinstance(results[2], Unavailable)
+    assert sorted(await rows(database)) == [1, 2, 3]
+
+
+async def test_a_batch_of_large_units_is_cut(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits behind large units does not wait for all of them: each commits when its time is over."""
+    monkeypatch.setattr(writer, "BATCH_LIMIT_S", -1.0)
+    commits: list[None] = []
+    event.listen(database._durable, "commit", lambda _connection: commits.append(None))
+    gate = Gate()
+    first = asyncio.create_task(database.write(gate))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    others = [asyncio.create_task(database.write(add(number))) for number in range(5)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(first, *others)
+    assert len(commits) == 6
+    assert await rows(database) == list(range(5))

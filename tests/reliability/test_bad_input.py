@@ -3,9 +3,14 @@
 import json
 import os
 import random
+import select
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -515,3 +520,119 @@ def all_closed(connections: list[Raw]) -> bool:
         except OSError:
             continue
     return True
+
+
+TWO_READINGS = {
+    "layers and Layers": (OCI_MANIFEST, encoded(image(Layers=[entry("other")]))),
+    "layers and another s": (OCI_MANIFEST, encoded({**image(), "layer\u017f": [entry("other")]})),
+    "an image with Manifests": (OCI_MANIFEST, encoded(image(Manifests=[]))),
+    "an index with LAYERS": (OCI_INDEX, encoded({**index(), "LAYERS": []})),
+    "another MediaType": (OCI_MANIFEST, encoded(image(MediaType=OCI_INDEX))),
+    "a hidden subject": (OCI_INDEX, encoded({**index(), "Subject": entry("s", OCI_MANIFEST)})),
+    "a second Digest": (OCI_MANIFEST, encoded(image(layers=[{**entry(), "Digest": entry("other")["digest"]}]))),
+    "schemaVersion 2.0": (OCI_INDEX, encoded(index()).replace(b'"schemaVersion": 2', b'"schemaVersion": 2.0')),
+}
+"""encoding/json of Go, which every container client uses, takes keys without regard to case, and the last one wins."""
+
+
+@pytest.mark.parametrize("name", TWO_READINGS)
+def test_sec_003_what_clients_read_differently(client: httpx2.Client, name: str) -> None:
+    """A text that the registry reads as one thing and clients as another is refused: 400 MANIFEST_INVALID."""
+    media_type, payload = TWO_READINGS[name]
+    for blob in (b"{}", b"x"):
+        Pusher(client).push_blob("own/readings", blob, way="whole")
+    answer = client.put("/v2/own/readings/manifests/twofold", content=payload, headers={"content-type": media_type})
+    assert check_error(answer, 400)["code"] == "MANIFEST_INVALID"
+    assert client.head("/v2/own/readings/manifests/twofold").status_code == 404
+
+
+def test_sec_074_one_referrer_cannot_spoil_the_page(client: httpx2.Client) -> None:
+    """Text that JSON may write in six bytes where the manifest had two: the page still has at most 4 MiB."""
+    subject = entry("swollen", OCI_MANIFEST)
+    document = index(subject=subject, annotations={"a": "\u00e9" * 2_000_000})
+    payload = json.dumps(document, ensure_ascii=False).encode()
+    answer = client.put("/v2/own/swollen/manifests/r", content=payload, headers={"content-type": OCI_INDEX})
+    assert answer.status_code in (201, 400), answer.text[:300]
+    page = expect(client.get(f"/v2/own/swollen/referrers/{subject['digest']}"), 200)
+    assert len(page.content) <= 4 * MIB
+
+
+MEMORY_LIMIT_BYTES = 150 * MIB
+
+
+def peak_bytes(registry: Registry) -> int:
+    """The most memory that the server ever had."""
+    status = Path(f"/proc/{registry.process.pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"1.5", b'{"":0}'])
+def test_sec_094_many_small_values(start_registry: Callable[..., Registry], value: bytes) -> None:
+    """I10: 4 MiB of JSON that is nothing but small values becomes no hundred megabytes, taken or refused."""
+    registry = start_registry()
+    head = encoded(index())[:-1] + b', "a": ['
+    payload = head + b",".join([value] * ((4 * MIB - len(head) - 3) // (len(value) + 1))) + b"]}"
+    with registry.client() as client:
+        answer = client.put("/v2/a/manifests/v1", content=payload, headers={"content-type": OCI_INDEX})
+        assert answer.status_code in (201, 400), answer.text[:300]
+    assert peak_bytes(registry) <= MEMORY_LIMIT_BYTES
+
+
+@contextmanager
+def sent_as_taken(port: int, contents: list[bytes], limit_s: float) -> Iterator[None]:
+    """A connection for each content, sent as fast as the server takes it, until all is sent, the server has closed
+    what is left, or the time is over. They stay open for the block."""
+    connections = [Raw(port) for _ in contents]
+    left = {raw.sock: memoryview(content) for raw, content in zip(connections, contents, strict=True)}
+    deadline = time.monotonic() + limit_s
+    while left and time.monotonic() < deadline:
+        for sock in select.select([], list(left), [], 0.1)[1]:
+            try:
+                left[sock] = left[sock][sock.send(left[sock], socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                left[sock] = left[sock][:0]
+            if not left[sock]:
+                del left[sock]
+    try:
+        yield
+    finally:
+        for raw in connections:
+            raw.sock.close()
+
+
+def send_as_taken(port: int, contents: list[bytes], limit_s: float) -> None:
+    """As `sent_as_taken`, and go away."""
+    with sent_as_taken(port, contents, limit_s):
+        pass
+
+
+def test_sec_002_manifests_that_never_arrive(start_registry: Callable[..., Registry]) -> None:
+    """I10: 64 clients that hold back the last byte of a manifest of 4 MiB do not make the server hold 256 MiB."""
+    registry = start_registry()
+    head = f"PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: {OCI_INDEX}\r\nContent-Length: {4 * MIB}\r\n"
+    content = head.encode() + b"\r\n" + b" " * (4 * MIB - 1)
+    with sent_as_taken(registry.port, [content] * 64, limit_s=10):
+        assert httpx2.get(f"{registry.url}/v2/").status_code == 200
+        assert peak_bytes(registry) <= MEMORY_LIMIT_BYTES
+
+
+def test_sec_084_chunks_of_two_bytes(start_registry: Callable[..., Registry]) -> None:
+    """I10: 16 clients whose bodies are nearly all framing neither fill the memory nor keep an honest one waiting."""
+    registry = start_registry()
+    head = "PATCH {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    contents = [
+        head.format(start_upload(registry.port, "a")).encode() + b"2\r\nab\r\n" * (4 * MIB // 7) for _ in range(16)
+    ]
+    waited_s: list[float] = []
+    sender = threading.Thread(target=send_as_taken, args=(registry.port, contents, 8))
+    sender.start()
+    with registry.client() as client:
+        while sender.is_alive():
+            began_s = time.monotonic()
+            assert client.get("/v2/").status_code == 200
+            waited_s.append(time.monotonic() - began_s)
+    sender.join()
+    assert peak_bytes(registry) <= MEMORY_LIMIT_BYTES
+    assert max(waited_s) < 2, f"an honest request took {max(waited_s):.1f} s"

@@ -154,6 +154,21 @@ async def test_deleting_a_tag_leaves_the_manifest(house: House) -> None:
             await house.remove.manifest(NAME, reference)
 
 
+async def test_a_manifest_with_many_tags_can_go(house: House) -> None:
+    """Their number is in no statement: each tag ends in the history with its next version, and has its event."""
+    await with_blobs(house)
+    names = [f"t{number}" for number in range(300)]
+    pushed = await house.manifest(image(), *names)
+    await house.manifest(image(annotations={"a": "b"}), "t0")
+    await house.manifest(image(), "t0")
+    await house.remove.manifest(NAME, Reference(digest=pushed.digest))
+    assert await house.rows("SELECT * FROM tags") == []
+    ends = await house.rows("SELECT name, version FROM tag_history WHERE digest IS NULL ORDER BY version DESC")
+    assert len(ends) == 300
+    assert ends[0] == ("t0", 4)
+    assert await house.rows("SELECT count(*) FROM outbox WHERE event LIKE '%tag.deleted%'") == [(300,)]
+
+
 async def test_a_blob_in_use_stays(house: House) -> None:
     """Decision 3: it names its users; when they are gone it can be unlinked, at once."""
     await with_blobs(house)

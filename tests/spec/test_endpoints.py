@@ -1,7 +1,7 @@
 """Endpoint by endpoint, what clients rely on beyond the conformance suite. Ids as in the specification."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
@@ -11,7 +11,9 @@ from registry.api.v2.routes import ROUTES
 from registry.core.digest import Algorithm, Digest
 from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.core.test_manifest import encoded, entry, image, index
+from tests.reliability.raw import Raw
 from tests.running import Registry
+from tests.test_cli import depotry
 
 PATHS = {
     "ping": "/v2/",
@@ -113,6 +115,56 @@ def test_end_7_conditional_pushes(client: httpx2.Client) -> None:
     assert again.json()["errors"][0]["detail"]["current"] == str(digest)
     assert client.put(path, content=body, headers={**headers, "if-match": '"sha256:0"'}).status_code == 412
     assert client.put(path, content=body, headers={**headers, "if-match": f'"{digest}"'}).status_code == 201
+
+
+def test_conditions_that_are_not_understood_do_not_count_as_none(client: httpx2.Client) -> None:
+    """RFC 9110 §13: no quotes, no condition: 400 and nothing is pushed; a weak tag never satisfies If-Match."""
+    digest = push_image(client, "strict", "v1")
+    path, headers = "/v2/strict/manifests/v1", {"content-type": OCI_MANIFEST}
+    other = encoded(image(annotations={"a": "b"}))
+    for condition in ({"if-none-match": str(digest)}, {"if-match": str(digest)}, {"if-match": '"a" "b"'}):
+        assert client.put(path, content=other, headers={**headers, **condition}).status_code == 400
+    weak = client.put(path, content=other, headers={**headers, "if-match": f'W/"{digest}"'})
+    assert weak.status_code == 412
+    assert client.head(path).headers["docker-content-digest"] == str(digest)
+    assert client.get(path, headers={"if-none-match": str(digest)}).status_code == 400
+
+
+def test_end_12_no_entries_wanted(client: httpx2.Client) -> None:
+    """n=0 is an empty page, here too."""
+    push_blob(client, "none", b"{}")
+    push_blob(client, "none", b"x")
+    subject = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(b"s")), "size": 1}
+    push_manifest(client, "/v2/none/manifests/r", image(subject=subject))
+    answer = client.get(f"/v2/none/referrers/{subject['digest']}?n=0")
+    assert answer.json()["manifests"] == []
+    assert "link" not in answer.headers
+
+
+def test_no_redirect_is_made_from_the_host_header(shared_registry: Registry) -> None:
+    """SEC-071: a slash too many is 404, and leads nowhere."""
+    for url in (shared_registry.url, shared_registry.metrics_url):
+        assert httpx2.get(f"{url}/livez/", headers={"host": "elsewhere.test"}).status_code == 404
+
+
+def test_a_length_may_have_zeros_in_front(shared_registry: Registry) -> None:
+    """A number is a number, however it is written."""
+    with Raw(shared_registry.port) as raw:
+        raw.request("GET /v2/", "Content-Length: " + "0" * 30)
+        assert raw.answer().status == 200
+
+
+def test_readiness_names_a_disk_that_is_full_to_its_reserve(start_registry: Callable[..., Registry]) -> None:
+    """Pushes get 507, pulls go on, and nothing is left of what was refused."""
+    registry = start_registry("--storage-reserve-bytes", "1000TiB")
+    ready = httpx2.get(f"{registry.url}/readyz")
+    assert (ready.status_code, list(ready.json()["degraded"])) == (200, ["storage"])
+    for _ in range(3):
+        answer = httpx2.post(f"{registry.url}/v2/a/blobs/uploads/")
+        assert answer.status_code == 507
+        assert int(answer.headers["retry-after"]) > 0
+    figures = depotry("stats", "--json", "--data", str(registry.data)).stdout
+    assert json.loads(figures)["uploads_open"] == 0
 
 
 def test_end_7_missing_blobs_are_each_named(client: httpx2.Client) -> None:

@@ -7,7 +7,7 @@ from registry.api.v2.target import Services, Target
 from registry.blobstore.base import BlobReader
 from registry.core.byterange import ByteRange, parse_range
 from registry.core.digest import Digest
-from registry.core.errors import RangeUnsatisfiable
+from registry.core.errors import InvalidRequest
 
 
 async def head_blob(services: Services, request: Request, target: Target) -> Answer:
@@ -28,7 +28,7 @@ async def get_blob(services: Services, request: Request, target: Target) -> Answ
             await reader.aclose()
             return Answer(304, _headers(digest))
         return _content(services, request, reader)
-    except RangeUnsatisfiable:
+    except InvalidRequest:
         await reader.aclose()
         raise
 

@@ -4,10 +4,10 @@ from urllib.parse import quote
 
 from registry.api.asgi import Request
 from registry.api.responses import SAFE_CONTENT, Answer
-from registry.api.v2.conditions import entity_tags, etag, not_modified
+from registry.api.v2.conditions import entity_tags, etag, not_modified, strong_tags
 from registry.api.v2.target import Services, Target
 from registry.core.digest import Digest
-from registry.core.errors import ManifestTooLarge, TagInvalid
+from registry.core.errors import TagInvalid
 from registry.core.limits import TAGS_PER_PUSH
 from registry.core.names import Reference, Tag
 from registry.services.push import Condition, ManifestPush
@@ -37,8 +37,8 @@ async def put_manifest(services: Services, request: Request, target: Target) -> 
     name, reference, query = target.name, target.reference, request.query()
     extra = _tags(query.get("tag", []))
     announced = _announced(reference, query)
-    payload = await _payload(request, services.manifest_max_bytes)
-    condition = Condition(entity_tags(request, b"if-match"), entity_tags(request, b"if-none-match"))
+    payload = await request.read_all(services.manifest_max_bytes, services.held)
+    condition = Condition(strong_tags(request, b"if-match"), entity_tags(request, b"if-none-match"))
     tags = extra if reference.tag is None else (reference.tag, *extra)
     push = ManifestPush(payload, request.header(b"content-type"), tags, announced, condition)
     pushed = await services.push.manifest(name, push)
@@ -58,10 +58,6 @@ async def delete_manifest(services: Services, request: Request, target: Target) 
     """Remove a tag, or by digest a manifest and every tag that points to it."""
     await services.remove.manifest(target.name, target.reference)
     return Answer(202)
-
-
-async def _payload(request: Request, limit: int) -> bytes:
-    return await request.read_all(limit, lambda: ManifestTooLarge(f"a manifest has at most {limit} bytes", limit=limit))
 
 
 def _tags(texts: list[str]) -> tuple[Tag, ...]:

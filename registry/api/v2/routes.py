@@ -16,7 +16,7 @@ from registry.api.v2.manifests import delete_manifest, get_manifest, put_manifes
 from registry.api.v2.target import Services, Target, locate
 from registry.api.v2.uploads import delete_upload, get_upload, patch_upload, post_upload, put_upload
 from registry.core.access import Action
-from registry.core.errors import ContentCorrupt, MethodNotAllowed, RegistryError, RouteUnknown
+from registry.core.errors import ContentCorrupt, MethodNotAllowed, OurFault, RegistryError, RouteUnknown
 
 Handler = Callable[[Services, Request, Target], Awaitable[Answer | BlobAnswer]]
 
@@ -70,6 +70,15 @@ def _find(request: Request) -> tuple[Route, Target]:
     return route, target
 
 
+async def _drained(request: Request, answer: Answer | BlobAnswer) -> bool:
+    """`Request.drain`; an answer that will not be sent releases what it holds."""
+    try:
+        return await request.drain()
+    except BaseException:
+        await answer.aclose()
+        raise
+
+
 class DistributionApi:
     """`/v2/` as an ASGI application. The error boundary of everything below it."""
 
@@ -82,13 +91,14 @@ class DistributionApi:
         request = Request(scope, receive)
         try:
             answer = await self._answer(request)
-            close = not await request.drain()
+            close = not await _drained(request, answer)
             await answer.send(scope, send, close=close)
         except (ClientGone, ConnectionError):
             scope["depotry.error"] = "CLIENT_GONE"
-        except ContentCorrupt:
-            scope["depotry.error"] = "CONTENT_CORRUPT"
-            self._log.exception("a stored blob is corrupt; its download was cut")
+        except OurFault as error:
+            # In the middle of a body the only honest thing left is to cut the connection.
+            scope["depotry.error"] = errors.TABLE[type(error)][1]
+            self._log.error("a download was cut: %s %s", error.message, error.facts)
 
     async def _answer(self, request: Request) -> Answer | BlobAnswer:
         try:
@@ -107,5 +117,7 @@ class DistributionApi:
         answer = errors.answer_to(error, request)
         request.scope["depotry.error"] = errors.TABLE[type(error)][1]
         if answer.status >= 500:
-            self._log.error("%s", error.message, exc_info=error)
+            # That a blob is corrupt is known, and where that was found out does not matter.
+            cause = None if isinstance(error, ContentCorrupt) else error
+            self._log.error("%s %s", error.message, error.facts, exc_info=cause)
         return answer

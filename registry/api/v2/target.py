@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from registry.api.asgi import HeldBytes
 from registry.core.digest import Digest
 from registry.core.errors import NameInvalid
 from registry.core.names import Reference, RepositoryName
@@ -24,6 +25,7 @@ class Services:
     catalog: Catalog
     manifest_max_bytes: int
     verify_on_read: bool
+    held: HeldBytes
 
 
 class Target(NamedTuple):
