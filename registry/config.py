@@ -182,7 +182,7 @@ class Settings(BaseModel):
         description="The largest manifest that is taken, in bytes.",
     )
     upload_ttl_s: Seconds = Field(
-        default=86_400, ge=60, description="Seconds that an unfinished upload is kept after its last byte."
+        default=86_400, ge=60, description="Seconds that an unfinished upload is kept at least after its last byte."
     )
     lease_s: Seconds = Field(
         default=86_400,

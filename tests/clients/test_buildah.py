@@ -6,17 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients import images
-from tests.clients.tools import Tool, assert_mounted, build_context, digest_of_tag, manifest_of, tool
+from tests.clients.tools import PLAIN, PUSHES, Tool, assert_mounted, build_context, digest_of_tag, manifest_of, tool
 from tests.running import Registry
 
 Store = Callable[[str], Tool]
-PLAIN = "--tls-verify=false"
-
-PUSHES = {
-    "oci": ("--format=oci",),
-    "docker": ("--format=v2s2",),
-    "zstd": ("--format=oci", "--compression-format=zstd"),
-}
 
 
 def make(buildah: Tool, folder: Path, name: str) -> dict[str, bytes]:

@@ -7,6 +7,8 @@ import pytest
 
 from tests.clients import images
 from tests.clients.tools import (
+    PLAIN,
+    PUSHES,
     Tool,
     assert_mounted,
     build_context,
@@ -19,13 +21,6 @@ from tests.clients.tools import (
 from tests.running import Registry
 
 Store = Callable[[str], Tool]
-PLAIN = "--tls-verify=false"
-
-PUSHES = {
-    "oci": ("--format=oci",),
-    "docker": ("--format=v2s2",),
-    "zstd": ("--format=oci", "--compression-format=zstd"),
-}
 LAYER_TYPES = {
     "oci": f"{images.OCI_LAYER}+gzip",
     "docker": f"{images.DOCKER_LAYER}.gzip",

@@ -199,3 +199,14 @@ def build_context(folder: Path) -> dict[str, bytes]:
         write_tree(folder / str(number), files)
     (folder / "Dockerfile").write_text('FROM scratch\nCOPY 0 /\nCOPY 1 /\nCMD ["/none"]\n', encoding="utf-8")
     return {name: files[name] for files in layers for name in files}
+
+
+PLAIN = "--tls-verify=false"
+"""Plain HTTP, for podman and buildah."""
+
+PUSHES = {
+    "oci": ("--format=oci",),
+    "docker": ("--format=v2s2",),
+    "zstd": ("--format=oci", "--compression-format=zstd"),
+}
+"""Their flags for each kind of manifest and layer."""
