@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.running import Registry
+
+# A first run on a busy machine makes its tables of characters, which is slow and no fault of the test.
+settings.register_profile("depotry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("depotry")
 
 
 @pytest.fixture
