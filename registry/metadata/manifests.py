@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, delete, func, literal, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
-from registry.core.limits import REFERRER_MAX_BYTES, SIZE_MAX
+from registry.core.limits import INDEX_MAX_DEPTH, REFERRER_MAX_BYTES, SIZE_MAX
 from registry.core.manifest import Descriptor, Manifest
 from registry.core.names import Reference, RepositoryName
 from registry.metadata.insert import insert
@@ -105,12 +105,29 @@ _CHILD_EDGES = (
         manifest_children.c.digest,
         manifests.c.payload_size,
         manifests.c.total_size,
-        manifests.c.depth,
         manifest_children.c.size,
     )
     .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
     .where(manifest_children.c.parent_id == bindparam("manifest"))
 )
+
+
+def _levels(here: ColumnElement[int], there: ColumnElement[int]) -> Select[int]:
+    """How many levels of indexes can be walked from a manifest along the edges from `here` to `there`, itself counted,
+    until one more than the limit. Each (manifest, level) is visited once, however the levels are woven."""
+    start = select(bindparam("manifest", type_=BigInteger).label("id"), literal(1).label("level"))
+    walk = start.cte("walk", recursive=True)
+    step = (
+        select(there, walk.c.level + 1)
+        .select_from(walk)
+        .join(manifest_children, here == walk.c.id)
+        .where(there.is_not(None), walk.c.level <= INDEX_MAX_DEPTH)
+    )
+    return select(func.max(walk.union(step).c.level))
+
+
+_LEVELS_ABOVE = _levels(manifest_children.c.child_id, manifest_children.c.parent_id)
+_LEVELS_BELOW = _levels(manifest_children.c.parent_id, manifest_children.c.child_id)
 _MEASURE = (
     update(manifests)
     .where(manifests.c.id == bindparam("manifest"))
@@ -240,11 +257,12 @@ def _edge(repository_id: int, entry: Descriptor, **end: int) -> dict[str, object
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What of a manifest's references the repository holds, with sizes in bytes, and how deep its indexes nest."""
+    """What of a manifest's references the repository holds, with sizes in bytes, and in how many levels the indexes
+    nest that it is a part of: above it and below it."""
 
     blobs: dict[Digest, int]
     children: dict[Digest, int]
-    depth: int
+    levels: int
 
 
 def measure(connection: Connection, manifest_id: int, manifest: Manifest) -> Held:
@@ -260,11 +278,13 @@ def measure(connection: Connection, manifest_id: int, manifest: Manifest) -> Hel
     }
     children = connection.execute(_CHILD_EDGES, {"manifest": manifest_id}).all() if manifest.children else []
     total = len(manifest.payload) + sum(entry.size for entry in manifest.blobs)
-    total += sum(row[4] if row[2] is None else row[2] for row in children)
-    depth = 1 + max((row[3] or 1 for row in children), default=0)
+    total += sum(row[3] if row[2] is None else row[2] for row in children)
+    key = {"manifest": manifest_id}
+    depth = connection.execute(_LEVELS_BELOW, key).scalar_one() if children else 1
+    above = connection.execute(_LEVELS_ABOVE, key).scalar_one()
     connection.execute(_MEASURE, {"manifest": manifest_id, "bytes": min(total, SIZE_MAX), "levels": depth})
     held_children = {Digest.unpack(row[0]): row[1] for row in children if row[1] is not None}
-    return Held(blobs=held_blobs, children=held_children, depth=depth)
+    return Held(blobs=held_blobs, children=held_children, levels=above + depth - 1)
 
 
 def protect_blobs(connection: Connection, manifest_id: int, *, until: int) -> None:

@@ -109,7 +109,7 @@ class Push:
         outbox.append(connection, events, now=now)
 
     def _check_references(self, manifest: Manifest, held: Held) -> None:
-        if held.depth > INDEX_MAX_DEPTH:
+        if held.levels > INDEX_MAX_DEPTH:
             raise ManifestInvalid(f"indexes are nested in more than {INDEX_MAX_DEPTH} levels")
         missing: list[Descriptor] = []
         if self._needs_blobs(manifest):

@@ -223,7 +223,9 @@ def test_i10_plans_are_index_searches(facts: dict[int, Facts], function: Callabl
     plans = facts[MANY].plans(PLANNED[function])
     assert plans
     for statement, line in plans:
-        assert not line.startswith("SCAN ") or "CONSTANT ROW" in line or "VALUES" in line, f"{line}: {statement}"
+        assert not line.startswith("SCAN ") or line == "SCAN walk" or "CONSTANT ROW" in line or "VALUES" in line, (
+            f"{line}: {statement}"
+        )
         assert "TEMP B-TREE" not in line, f"{line}: {statement}"
         assert "AUTOMATIC" not in line, f"{line}: {statement}"
 

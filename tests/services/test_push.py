@@ -82,7 +82,9 @@ async def test_edges_find_what_comes_later(house: House) -> None:
     await house.manifest(referrer)
     assert await house.rows("SELECT child_id FROM manifest_children") == [(None,)]
     await house.manifest(image(), "v1")
-    [(child,)] = await house.rows("SELECT id FROM manifests WHERE subject_digest IS NULL AND depth = 1")
+    [(child,)] = await house.rows(
+        "SELECT id FROM manifests WHERE subject_digest IS NULL AND media_type LIKE '%image.manifest%'"
+    )
     assert await house.rows("SELECT child_id FROM manifest_children") == [(child,)]
     assert await house.rows("SELECT subject_id FROM manifests WHERE subject_digest IS NOT NULL") == [(child,)]
     assert await house.rows("SELECT count(*) FROM manifest_blobs WHERE linked_digest IS NOT NULL") == [(0,)]
@@ -217,6 +219,18 @@ async def test_indexes_nest_only_so_deep(house: House) -> None:
     assert sizes[0][2] == INDEX_MAX_DEPTH
     with pytest.raises(ManifestInvalid):
         await house.manifest(index({"mediaType": document["mediaType"], **describe(document)}))
+
+
+async def test_indexes_nest_only_so_deep_from_above_too(house: House) -> None:
+    """SEC-016: pushed parents first, the level that joins too long a chain is refused, and the chain stays as it is."""
+    chain = [index()]
+    for _ in range(INDEX_MAX_DEPTH):
+        chain.append(index({"mediaType": chain[-1]["mediaType"], **describe(chain[-1])}))
+    for document in reversed(chain[1:]):
+        await house.manifest(document)
+    with pytest.raises(ManifestInvalid):
+        await house.manifest(chain[0])
+    assert await house.rows("SELECT count(*) FROM manifests") == [(INDEX_MAX_DEPTH,)]
 
 
 async def test_a_listing_is_worked_out_at_push(house: House) -> None:
