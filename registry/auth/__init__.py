@@ -1,1 +1,1 @@
-"""Credentials: tokens, passwords, scopes. Knows no database. There is no login yet, so there is nothing here."""
+"""Credentials: their forms, how they are made and checked. Knows no database."""

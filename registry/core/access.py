@@ -1,6 +1,15 @@
-"""What can be done to a repository. Every route declares one of these."""
+"""Who may do what. Pure: from the facts about a caller and a repository to what is allowed.
 
-from enum import StrEnum
+Every route declares one `Action`. Roles: read = pull; write = pull, push, and delete tags and manifests; admin = all of
+the repository. The owner of a namespace (the user itself, the owners of an organization) is admin of what is in it and
+creates repositories in it, and so does who has write on the whole namespace. Names without an owner belong to the
+instance and its admins. A public repository can be pulled by anyone.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from registry.core.names import RepositoryName
 
 
 class Action(StrEnum):
@@ -13,5 +22,192 @@ class Action(StrEnum):
     PULL = "pull"
     PUSH = "push"
     DELETE = "delete"
+    LOGIN = "login"
+    """Show a credential and get a token: open to all."""
     OPERATE = "operate"
     """Health and metrics: no repository's content."""
+
+
+class Role(IntEnum):
+    """What somebody is to a repository; a higher one includes the lower."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+class Visibility(StrEnum):
+    """Who may pull without being given a role."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+class TokenScope(StrEnum):
+    """What a personal access token is good for, never more than what its account may do."""
+
+    READ = "read"
+    WRITE = "write"
+    """Includes read: every client pulls before it pushes."""
+    DELETE = "delete"
+    ADMIN = "admin"
+    """Includes all others."""
+
+
+_REPOSITORY_ACTIONS = frozenset({Action.PULL, Action.PUSH, Action.DELETE})
+_OF_ROLE = {
+    Role.NONE: frozenset[Action](),
+    Role.READ: frozenset({Action.PULL}),
+    Role.WRITE: _REPOSITORY_ACTIONS,
+    Role.ADMIN: _REPOSITORY_ACTIONS,
+}
+_OF_SCOPE = {
+    TokenScope.READ: frozenset({Action.PULL}),
+    TokenScope.WRITE: frozenset({Action.PULL, Action.PUSH}),
+    TokenScope.DELETE: frozenset({Action.DELETE}),
+    TokenScope.ADMIN: _REPOSITORY_ACTIONS,
+}
+_NOTHING = frozenset[Action]()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """What a personal access token may be used for. `repositories` None means all; an entry is a name, or `name/*`
+    for everything below it."""
+
+    scopes: frozenset[TokenScope]
+    repositories: tuple[str, ...] | None = None
+
+    def cut(self, name: RepositoryName, actions: frozenset[Action]) -> frozenset[Action]:
+        """Those of `actions` on the repository `name` that the token is good for."""
+        if not self.covers(name):
+            return _NOTHING
+        return actions & frozenset[Action]().union(*(_OF_SCOPE[scope] for scope in self.scopes))
+
+    def covers(self, name: RepositoryName) -> bool:
+        """Whether the repository is one of those that the token is for."""
+        if self.repositories is None:
+            return True
+        return any(
+            name.startswith(entry[:-1]) if entry.endswith("/*") else name == entry for entry in self.repositories
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as shown by a credential that was verified. `account_id` None is everybody: nobody has logged in."""
+
+    account_id: int | None
+    name: str
+    credential: str
+    """How that was shown, for the audit: `password`, `token 12`, `refresh 13`, `none`."""
+    credential_id: int | None = None
+    """The row of the token, where a token was shown."""
+    limits: TokenLimits | None = None
+    is_admin: bool = False
+    """Whether it administers the instance. Decides about what belongs to no repository; the rest is in `Facts`."""
+    revision: int = 0
+    """The newest change of access that was known when this was read."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What must not have changed since for this still to be true."""
+        found = () if self.account_id is None else (account_subject(self.account_id),)
+        return found if self.credential_id is None else (*found, credential_subject(self.credential_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something, and from where: what the audit writes down."""
+
+    account_id: int | None
+    name: str
+    credential: str
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What access of one account to one repository is decided by. One query reads it all."""
+
+    revision: int
+    is_active: bool
+    """False for an account that is disabled or gone. True where nobody has logged in."""
+    is_admin: bool
+    namespace_id: int | None
+    """The account that owns the name, None where the instance does."""
+    owns_namespace: bool
+    repository_id: int | None
+    """None where there is no such repository."""
+    is_public: bool
+    role: Role
+    """The highest role that was given to the account, itself or as a member of a team, on the repository or on its
+    whole namespace."""
+    created_by: int | None
+    created_at: int
+    """ms since 1970 UTC."""
+    new_visibility: Visibility | None
+    """What the namespace wants for new repositories, None where it says nothing."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What must not have changed since for a decision on these facts still to hold."""
+        found = () if self.namespace_id is None else (namespace_subject(self.namespace_id),)
+        return found if self.repository_id is None else (*found, repository_subject(self.repository_id))
+
+
+def account_subject(account_id: int) -> str:
+    """The account: its password, its being enabled, its memberships."""
+    return f"a{account_id}"
+
+
+def credential_subject(token_id: int) -> str:
+    """A token."""
+    return f"c{token_id}"
+
+
+def namespace_subject(account_id: int) -> str:
+    """What is true of everything in a namespace: roles on all of it, its teams."""
+    return f"n{account_id}"
+
+
+def repository_subject(repository_id: int) -> str:
+    """A repository: its visibility, roles on it, its being there."""
+    return f"r{repository_id}"
+
+
+INSTANCE_SUBJECT = "i"
+"""The signing keys."""
+
+
+def decide(facts: Facts, limits: TokenLimits | None, name: RepositoryName) -> frozenset[Action]:
+    """What may be done to the repository `name`. On one that does not exist PUSH stands for creating it, and the other
+    actions find nothing."""
+    if not facts.is_active:
+        return _NOTHING
+    actions = _OF_ROLE[_role(facts)]
+    return actions if limits is None else limits.cut(name, actions)
+
+
+def _role(facts: Facts) -> Role:
+    if facts.is_admin or facts.owns_namespace:
+        return Role.ADMIN
+    if facts.repository_id is None:
+        return facts.role if facts.role >= Role.WRITE else Role.NONE
+    return max(facts.role, Role.READ) if facts.is_public else facts.role
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryAccess:
+    """A repository that somebody was let in to. Everything after the decision goes by `id`, so a name that means
+    another repository meanwhile opens nothing. `id` None: there is none of this name, or none that the caller may know
+    of."""
+
+    name: RepositoryName
+    id: int | None
+    actor: Actor
+    namespace_id: int | None = None
+    """Who owns it when it is created."""
+    visibility: Visibility = Visibility.PRIVATE
+    """What it is when it is created."""

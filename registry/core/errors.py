@@ -3,13 +3,15 @@
     RegistryError
     ├── InvalidRequest                the request itself is wrong, whatever the registry holds
     │   ├── NameInvalid  TagInvalid  DigestInvalid  DigestMismatch  SizeInvalid  PageInvalid
+    │   ├── AccountNameInvalid  PasswordInvalid  AccountInvalid
     │   ├── ManifestInvalid  ManifestTooLarge  ContentEncodingUnsupported
     │   └── RangeInvalid  RangeUnsatisfiable  ChunkOutOfOrder
     ├── NotFound
     │   └── NameUnknown  ManifestUnknown  BlobUnknown  UploadUnknown  ReferencesUnknown
-    │       RouteUnknown
+    │       RouteUnknown  AccountUnknown
     ├── Refused                       understood, and against the state of the registry
-    │   └── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed
+    │   ├── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed
+    │   └── Unauthenticated  Denied  TooManyRequests
     └── OurFault                      never the client's mistake, never a 404
         └── Unavailable  StorageFull  ContentCorrupt
 
@@ -82,6 +84,18 @@ class ChunkOutOfOrder(InvalidRequest):
     """A chunk that does not begin where the upload stands. Fact: `offset`, in bytes."""
 
 
+class AccountNameInvalid(InvalidRequest):
+    """A name that no account can have, or that is reserved, or too like another one."""
+
+
+class PasswordInvalid(InvalidRequest):
+    """A password that is not taken: too short, too long, or one that cannot be stored whole."""
+
+
+class AccountInvalid(InvalidRequest):
+    """Something that cannot be done to this account, such as a team of a user."""
+
+
 class NotFound(RegistryError):
     """The thing is not there, or not visible to the caller."""
 
@@ -110,6 +124,10 @@ class RouteUnknown(NotFound):
     """No endpoint has this path."""
 
 
+class AccountUnknown(NotFound):
+    """No such account, team, token or role."""
+
+
 class Refused(RegistryError):
     """Understood, but the registry's state does not allow it."""
 
@@ -128,6 +146,19 @@ class PreconditionFailed(Refused):
 
 class MethodNotAllowed(Refused):
     """The endpoint exists, but not with this method. Fact: `allow`, the methods it has."""
+
+
+class Unauthenticated(Refused):
+    """No credential that is good for this was shown. Facts: `scope`, what a token would have to cover (may be absent);
+    `error`, what is wrong with the token that was shown: invalid_token or insufficient_scope (may be absent)."""
+
+
+class Denied(Refused):
+    """The caller is known, may know of the repository, and may not do this to it."""
+
+
+class TooManyRequests(Refused):
+    """A limit on what one client may do. Fact: `retry_after_s`."""
 
 
 class OurFault(RegistryError):

@@ -31,3 +31,24 @@ ERROR_DETAIL_MAX = 100
 CHUNK_BYTES = 1 * MIB
 """Bytes moved by one hop to a thread."""
 SIZE_MAX = 2**63 - 1
+TOKEN_SCOPES_MAX = 64
+"""Scopes in one request for a token: each costs a query and makes the token longer."""
+ACCESS_STALE_S = 5.0
+"""A revocation holds everywhere within this; what cannot be checked against newer changes is refused."""
+CHANGES_POLL_S = 1.0
+CHANGES_KEPT_MS = 24 * 3_600_000
+"""How long changes of access are remembered: longer than any access token lives."""
+PASSWORD_MIN_CHARS = 8
+PASSWORD_MAX_BYTES = 1024
+CREDENTIALS_CACHED = 10_000
+CREDENTIALS_CACHED_S = 300.0
+TICKETS_CACHED = 4096
+TICKET_CACHED_MAX_CHARS = 4096
+TICKET_MAX_CHARS = 16_384
+"""An access token over this is refused unread."""
+FACTS_CACHED = 10_000
+FORM_MAX_BYTES = 64 * 1024
+FORM_FIELDS_MAX = 64
+REFRESH_TOKENS_PER_ACCOUNT = 100
+"""Logins that are remembered; the oldest is forgotten for a new one."""
+TOKENS_PER_ACCOUNT = 1000

@@ -2,11 +2,13 @@
 
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
 milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
-Lock order of writing transactions: repositories, tags, manifests, blobs, repository_blobs, uploads, objects, outbox.
+Lock order of writing transactions: installation (its revision), accounts, repositories, tags, manifests, blobs,
+repository_blobs, uploads, objects, outbox, audit.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -51,8 +53,63 @@ installation = Table(
     Column("identity", String(64), nullable=False),
     Column("boot_id", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("access_revision", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("id = 1", name="single"),
     comment="One row: the id that the blob store carries too, so that a wrong pair is noticed at start.",
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("name", Name, nullable=False, unique=True),
+    Column("canonical", Name, nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("owner_id", BigId, ForeignKey("accounts.id", ondelete="RESTRICT"), nullable=True),
+    Column("password_hash", Text, nullable=True),
+    Column("is_admin", Boolean, nullable=False),
+    Column("default_visibility", String(16), nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger, nullable=True),
+    Column("deleted_at", BigInteger, nullable=True),
+    CheckConstraint("kind IN ('user', 'organization', 'robot')", name="kind"),
+    CheckConstraint("(kind = 'robot') = (owner_id IS NOT NULL)", name="owner"),
+    Index("ix_accounts_owner_id", "owner_id"),
+    comment="Who can own or call. A deleted account keeps its row, so that its name is never given out again.",
+    sqlite_autoincrement=True,
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("organization_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("is_owner", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_members_account_id", "account_id"),
+    comment="Who belongs to an organization. Owners are admins of everything in it.",
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    _id(),
+    Column("organization_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Name, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("organization_id", "name"),
+    comment="Members of an organization that get roles together.",
+    sqlite_autoincrement=True,
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("team_id", BigId, ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_team_members_account_id", "account_id"),
+    comment="Who is in a team: members of its organization and the organization's robots.",
 )
 
 repositories = Table(
@@ -61,6 +118,110 @@ repositories = Table(
     _id(),
     Column("name", Name, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
+    Column("namespace_id", BigId, ForeignKey("accounts.id"), nullable=True),
+    Column("visibility", String(16), nullable=False, server_default="private"),
+    Column("created_by", BigId, ForeignKey("accounts.id"), nullable=True),
+    Column("deleted_at", BigInteger, nullable=True),
+    Index("ix_repositories_namespace_id_name", "namespace_id", "name"),
+    Index("ix_repositories_visibility_name", "visibility", "name"),
+    Index("ix_repositories_created_by", "created_by"),
+    sqlite_autoincrement=True,
+)
+"""`namespace_id` is NULL for what belongs to the instance. One that was deleted has lost its name, and is emptied."""
+
+grants = Table(
+    "grants",
+    metadata,
+    _id(),
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=True),
+    Column("team_id", BigId, ForeignKey("teams.id", ondelete="CASCADE"), nullable=True),
+    Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=True),
+    Column("namespace_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=True),
+    Column("role", SmallInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("role BETWEEN 1 AND 3", name="role"),
+    CheckConstraint("(account_id IS NULL) <> (team_id IS NULL)", name="to_one"),
+    CheckConstraint("(repository_id IS NULL) <> (namespace_id IS NULL)", name="on_one"),
+    UniqueConstraint("account_id", "repository_id"),
+    UniqueConstraint("account_id", "namespace_id"),
+    UniqueConstraint("team_id", "repository_id"),
+    UniqueConstraint("team_id", "namespace_id"),
+    Index("ix_grants_repository_id", "repository_id"),
+    Index("ix_grants_namespace_id", "namespace_id"),
+    comment="Roles: of an account or a team, on one repository or on a whole namespace.",
+    sqlite_autoincrement=True,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=True),
+    Column("repositories", Text, nullable=True),
+    Column("parent_id", BigId, ForeignKey("tokens.id", ondelete="CASCADE"), nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=True),
+    Column("last_used_at", BigInteger, nullable=True),
+    Column("last_used_from", String(64), nullable=True),
+    CheckConstraint("kind IN ('personal', 'refresh')", name="kind"),
+    Index("ix_tokens_account_id_kind_id", "account_id", "kind", "id"),
+    Index("ix_tokens_parent_id", "parent_id"),
+    Index("ix_tokens_expires_at", "expires_at"),
+    comment="Random tokens, by hash. A refresh token that was got with a personal one is its child.",
+    sqlite_autoincrement=True,
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String(64), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("signs_from", BigInteger, nullable=False),
+    Column("retired_at", BigInteger, nullable=True),
+    comment="Keys that sign access tokens, sealed with the instance secret. The newest that has begun signs.",
+)
+
+access_changes = Table(
+    "access_changes",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("subject", String(32), primary_key=True),
+    Column("changed_at", BigInteger, nullable=False),
+    Index("ix_access_changes_changed_at", "changed_at"),
+    comment="What has changed about access, in the order of commits; earlier decisions about a subject are void.",
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("subject", String(128), primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Index("ix_login_failures_since", "since"),
+    comment="Failed logins of an account or an address since the window began.",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    Column("at", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=True),
+    Column("actor", Text, nullable=False),
+    Column("credential", Text, nullable=False),
+    Column("address", String(64), nullable=True),
+    Column("action", String(64), nullable=False),
+    Column("repository", Name, nullable=True),
+    Column("digest", LargeBinary, nullable=True),
+    Column("target", Text, nullable=True),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_actor_id", "actor", "id"),
+    Index("ix_audit_repository_id", "repository", "id"),
+    comment="Who did what. Rows are only ever added: triggers refuse everything else.",
     sqlite_autoincrement=True,
 )
 
@@ -199,10 +360,12 @@ uploads = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("owner_id", BigId, ForeignKey("accounts.id"), nullable=True),
     CheckConstraint("state IN ('open', 'finalizing', 'finished')", name="state"),
     Index("ix_uploads_expires_at", "expires_at"),
     Index("ix_uploads_repository_id", "repository_id"),
     Index("ix_uploads_object_id", "object_id"),
+    Index("ix_uploads_owner_id_state_expires_at", "owner_id", "state", "expires_at"),
     comment="Uploads in progress, and for a while the finished ones, so that a repeated request gets its answer.",
 )
 
