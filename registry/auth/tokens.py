@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.auth.scopes import WORD, words
+from registry.auth.scopes import CATALOG_SCOPE, WORD, repository_scope, words
 from registry.core.access import (
     Action,
     Principal,
@@ -56,6 +56,12 @@ class Ticket:
     issued_at_s: int
     expires_at_s: int
     id: str = ""
+
+    @property
+    def scope(self) -> str:
+        """What was granted, as the protocol writes it."""
+        granted = [repository_scope(name, grant.actions) for name, grant in self.grants.items() if grant.actions]
+        return " ".join([*granted, CATALOG_SCOPE] if self.lists_catalog else granted)
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -109,6 +109,8 @@ class Principal:
     """Whether it administers the instance. Decides about what belongs to no repository; the rest is in `Facts`."""
     revision: int = 0
     """The newest change of access that was known when this was read."""
+    expires_at: int | None = None
+    """When the credential ends, in ms since 1970 UTC; None where it has no end."""
 
     @property
     def subjects(self) -> tuple[str, ...]:

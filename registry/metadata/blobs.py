@@ -6,9 +6,8 @@ from sqlalchemy import Update, bindparam, delete, exists, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
-from registry.core.names import RepositoryName
 from registry.metadata.insert import insert
-from registry.metadata.schema import blobs, manifest_blobs, manifests, objects, repositories, repository_blobs
+from registry.metadata.schema import blobs, manifest_blobs, manifests, objects, repository_blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,12 @@ _COLUMNS = (
 )
 _LINKED = (
     select(*_COLUMNS)
-    .select_from(repositories)
-    .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
+    .select_from(repository_blobs)
     .join(blobs, blobs.c.digest == repository_blobs.c.digest)
     .join(objects, objects.c.id == blobs.c.object_id)
-    .where(repositories.c.name == bindparam("name"), repository_blobs.c.digest == bindparam("digest"))
+    .where(
+        repository_blobs.c.repository_id == bindparam("repository"), repository_blobs.c.digest == bindparam("digest")
+    )
 )
 _ANYWHERE = (
     select(*_COLUMNS)
@@ -93,9 +93,9 @@ _USERS = (
 )
 
 
-def linked(connection: Connection, name: RepositoryName, digest: Digest) -> LinkedBlob | None:
-    """The blob, if the repository of this name shows it."""
-    row = connection.execute(_LINKED, {"name": name, "digest": digest.pack()}).first()
+def linked(connection: Connection, repository_id: int, digest: Digest) -> LinkedBlob | None:
+    """The blob, if the repository shows it."""
+    row = connection.execute(_LINKED, {"repository": repository_id, "digest": digest.pack()}).first()
     return None if row is None else LinkedBlob(digest, row[1], row[2], row[3], row[4] is not None, bool(row[5]))
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from registry.core.digest import Digest
 from registry.core.limits import INDEX_MAX_DEPTH, REFERRER_MAX_BYTES, SIZE_MAX
 from registry.core.manifest import Descriptor, Manifest
-from registry.core.names import Reference, RepositoryName
+from registry.core.names import Reference
 from registry.metadata.insert import insert
 from registry.metadata.schema import (
     blobs,
@@ -17,7 +17,6 @@ from registry.metadata.schema import (
     manifest_children,
     manifests,
     objects,
-    repositories,
     repository_blobs,
     tags,
 )
@@ -35,16 +34,12 @@ class StoredManifest:
 _STORED = (manifests.c.digest, manifests.c.media_type, manifests.c.payload)
 _BY_TAG = (
     select(*_STORED)
-    .select_from(repositories)
-    .join(tags, tags.c.repository_id == repositories.c.id)
+    .select_from(tags)
     .join(manifests, manifests.c.id == tags.c.manifest_id)
-    .where(repositories.c.name == bindparam("name"), tags.c.name == bindparam("tag"))
+    .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
 )
-_BY_DIGEST = (
-    select(*_STORED)
-    .select_from(repositories)
-    .join(manifests, manifests.c.repository_id == repositories.c.id)
-    .where(repositories.c.name == bindparam("name"), manifests.c.digest == bindparam("digest"))
+_BY_DIGEST = select(*_STORED).where(
+    manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest")
 )
 _ID = select(manifests.c.id).where(
     manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest")
@@ -145,10 +140,8 @@ _PROTECT_BLOBS = (
 )
 _REFERRERS = (
     select(manifests.c.id, manifests.c.referrer_descriptor)
-    .select_from(repositories)
-    .join(manifests, manifests.c.repository_id == repositories.c.id)
     .where(
-        repositories.c.name == bindparam("name"),
+        manifests.c.repository_id == bindparam("repository"),
         manifests.c.subject_digest == bindparam("subject"),
         manifests.c.id > bindparam("after"),
     )
@@ -156,12 +149,12 @@ _REFERRERS = (
 )
 
 
-def stored(connection: Connection, name: RepositoryName, reference: Reference) -> StoredManifest | None:
-    """The manifest that a reference names in the repository of this name."""
+def stored(connection: Connection, repository_id: int, reference: Reference) -> StoredManifest | None:
+    """The manifest that a reference names in a repository."""
     if reference.digest is not None:
-        row = connection.execute(_BY_DIGEST, {"name": name, "digest": reference.digest.pack()}).first()
+        row = connection.execute(_BY_DIGEST, {"repository": repository_id, "digest": reference.digest.pack()}).first()
     else:
-        row = connection.execute(_BY_TAG, {"name": name, "tag": reference.tag}).first()
+        row = connection.execute(_BY_TAG, {"repository": repository_id, "tag": reference.tag}).first()
     return None if row is None else StoredManifest(Digest.unpack(row[0]), row[1], row[2])
 
 
@@ -316,12 +309,12 @@ class ReferrersQuery:
     budget_bytes: int
 
 
-def referrers(connection: Connection, name: RepositoryName, query: ReferrersQuery) -> ReferrersPage:
+def referrers(connection: Connection, repository_id: int, query: ReferrersQuery) -> ReferrersPage:
     """The manifests whose subject is `query.subject`, oldest first; empty where there is none."""
     statement = _REFERRERS
     if query.artifact_types:
         statement = statement.where(manifests.c.artifact_type.in_(query.artifact_types))
-    parameters = {"name": name, "subject": query.subject.pack(), "after": query.after}
+    parameters = {"repository": repository_id, "subject": query.subject.pack(), "after": query.after}
     found: list[str] = []
     size = last = 0
     if query.count == 0:

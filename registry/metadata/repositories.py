@@ -1,20 +1,31 @@
-"""Repositories: found and made by name."""
+"""Repositories: found by name, made on the first push, and let go."""
 
-from sqlalchemy import bindparam, exists, select
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.engine import Connection
 
+from registry.core.access import RepositoryAccess, Visibility
+from registry.core.errors import NameUnknown
 from registry.core.names import RepositoryName
 from registry.metadata.insert import insert
-from registry.metadata.schema import manifests, repositories
+from registry.metadata.schema import (
+    accounts,
+    grants,
+    manifests,
+    objects,
+    repositories,
+    repository_blobs,
+    tag_history,
+    tags,
+    uploads,
+)
 
 _FIND = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
-_LOCK = _FIND.with_for_update(read=True, key_share=True)
-_PAGE = (
-    select(repositories.c.name)
-    .where(repositories.c.name > bindparam("after"))
-    .where(exists().where(manifests.c.repository_id == repositories.c.id))
-    .order_by(repositories.c.name)
-    .limit(bindparam("count"))
+_LOCK = (
+    select(repositories.c.id)
+    .where(repositories.c.id == bindparam("id"), repositories.c.deleted_at.is_(None))
+    .with_for_update(read=True, key_share=True)
 )
 
 
@@ -24,25 +35,130 @@ def find(connection: Connection, name: RepositoryName) -> int | None:
     return found
 
 
-def lock(connection: Connection, name: RepositoryName) -> int | None:
-    """As `find`, and the repository stays until the transaction ends."""
-    found: int | None = connection.execute(_LOCK, {"name": name}).scalar()
-    return found
+def lock(connection: Connection, access: RepositoryAccess) -> int:
+    """The id of the repository, which stays until the transaction ends. Raises NameUnknown."""
+    if access.id is None or connection.execute(_LOCK, {"id": access.id}).scalar() is None:
+        raise NameUnknown("no such repository", name=access.name)
+    return access.id
 
 
-def ensure(connection: Connection, name: RepositoryName, *, now: int) -> int:
-    """The id of the repository, which is made if it does not exist; it stays until the transaction ends."""
-    found = lock(connection, name)
-    if found is None:
-        connection.execute(
-            insert(connection, repositories).on_conflict_do_nothing(index_elements=["name"]),
-            {"name": name, "created_at": now},
-        )
-        found = lock(connection, name)
+def ensure(connection: Connection, access: RepositoryAccess, *, now: int) -> tuple[int, bool]:
+    """The id of the repository, which stays until the transaction ends, and whether it was made now: it is if there was
+    none when access was decided. Raises NameUnknown for one that has been deleted since."""
+    if access.id is not None:
+        return lock(connection, access), False
+    row = {
+        "name": access.name,
+        "created_at": now,
+        "namespace_id": access.namespace_id,
+        "visibility": access.visibility.value,
+        "created_by": access.actor.account_id,
+    }
+    added = connection.execute(insert(connection, repositories).on_conflict_do_nothing(index_elements=["name"]), row)
+    found = find(connection, access.name)
     assert found is not None
-    return found
+    return found, added.rowcount == 1
 
 
-def page(connection: Connection, *, after: str, count: int) -> list[str]:
-    """The next `count` names after `after`, in byte order, of repositories that hold a manifest."""
-    return list(connection.execute(_PAGE, {"after": after, "count": count}).scalars())
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as its administration sees it. `namespace` None: the instance's. Times in ms since 1970 UTC."""
+
+    id: int
+    name: str
+    namespace_id: int | None
+    namespace: str | None
+    visibility: Visibility
+    created_at: int
+
+
+_REPOSITORY = (
+    select(
+        repositories.c.id,
+        repositories.c.name,
+        repositories.c.namespace_id,
+        accounts.c.name,
+        repositories.c.visibility,
+        repositories.c.created_at,
+    )
+    .outerjoin(accounts, accounts.c.id == repositories.c.namespace_id)
+    .where(repositories.c.deleted_at.is_(None))
+)
+
+
+def get(connection: Connection, name: RepositoryName) -> Repository | None:
+    """The repository of this name."""
+    row = connection.execute(_REPOSITORY.where(repositories.c.name == name)).first()
+    return None if row is None else Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5])
+
+
+def page(connection: Connection, *, after: str, count: int, prefix: str = "") -> list[Repository]:
+    """The next repositories by name whose name begins with `prefix`, empty ones too."""
+    query = _REPOSITORY.where(repositories.c.name > after).order_by(repositories.c.name).limit(count)
+    if prefix:
+        query = query.where(repositories.c.name.startswith(prefix, autoescape=True))
+    rows = connection.execute(query)
+    return [Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5]) for row in rows]
+
+
+def set_visibility(connection: Connection, repository_id: int, visibility: Visibility) -> None:
+    """Who may pull without a role."""
+    connection.execute(
+        update(repositories).where(repositories.c.id == repository_id).values(visibility=visibility.value)
+    )
+
+
+def assign(connection: Connection, repository_id: int, namespace_id: int | None) -> None:
+    """Let a namespace own a repository, or the instance (None)."""
+    connection.execute(update(repositories).where(repositories.c.id == repository_id).values(namespace_id=namespace_id))
+
+
+# Deleting. The name is free at once; what was in it goes in steps that are short for everybody else, and any of them
+# may be the last one before a crash: the next delete goes on with what is left.
+
+_DELETED = ":deleted:"
+"""No repository can be given such a name."""
+
+
+def begin_delete(connection: Connection, repository_id: int, *, now: int) -> None:
+    """Take the name away: nobody finds the repository any more."""
+    values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}"}
+    connection.execute(update(repositories).where(repositories.c.id == repository_id).values(**values))
+    connection.execute(delete(grants).where(grants.c.repository_id == repository_id))
+
+
+def deleted(connection: Connection) -> list[int]:
+    """Repositories that are being deleted."""
+    query = select(repositories.c.id).where(repositories.c.name.startswith(_DELETED))
+    return list(connection.execute(query).scalars())
+
+
+def empty_step(connection: Connection, repository_id: int, *, count: int, now: int) -> bool:
+    """Remove up to `count` rows of each kind of what a deleted repository holds; False once nothing is left and the
+    repository is gone. Blobs lose their links and keep their leases; uploads that are still open die."""
+    removed = _end_uploads(connection, repository_id, count=count, now=now)
+    # What refers comes before what is referred to.
+    for table, key in (
+        (tags, tags.c.name),
+        (tag_history, tag_history.c.id),
+        (manifests, manifests.c.id),
+        (repository_blobs, repository_blobs.c.digest),
+    ):
+        if removed:
+            return True
+        mine = table.c.repository_id == repository_id
+        some = select(key).where(mine).limit(count)
+        removed = connection.execute(delete(table).where(mine, key.in_(some))).rowcount
+    if removed:
+        return True
+    connection.execute(delete(repositories).where(repositories.c.id == repository_id))
+    return False
+
+
+def _end_uploads(connection: Connection, repository_id: int, *, count: int, now: int) -> int:
+    mine = select(uploads.c.id, uploads.c.object_id).where(uploads.c.repository_id == repository_id).limit(count)
+    rows = connection.execute(mine).all()
+    connection.execute(delete(uploads).where(uploads.c.id.in_([row[0] for row in rows])))
+    mine_objects = (objects.c.id.in_([row[1] for row in rows if row[1] is not None]), objects.c.state == "uploading")
+    connection.execute(update(objects).where(*mine_objects).values(state="dead", dead_at=now))
+    return len(rows)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from registry.core.access import RepositoryAccess
 from registry.core.digest import Algorithm, Digest
-from registry.core.names import RepositoryName
-from registry.metadata.schema import objects, repositories, uploads
+from registry.metadata.schema import BigId, objects, uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,19 @@ class Upload:
     finished_digest: Digest | None
 
 
-_FIND = (
-    select(
-        uploads.c.id,
-        uploads.c.repository_id,
-        uploads.c.object_id,
-        uploads.c.algorithm,
-        uploads.c.offset,
-        uploads.c.checkpoint_digest,
-        uploads.c.checkpoint_boot_id,
-        uploads.c.finished_digest,
-    )
-    .join(repositories, repositories.c.id == uploads.c.repository_id)
-    .where(uploads.c.id == bindparam("id"), repositories.c.name == bindparam("name"))
+_FIND = select(
+    uploads.c.id,
+    uploads.c.repository_id,
+    uploads.c.object_id,
+    uploads.c.algorithm,
+    uploads.c.offset,
+    uploads.c.checkpoint_digest,
+    uploads.c.checkpoint_boot_id,
+    uploads.c.finished_digest,
+).where(
+    uploads.c.id == bindparam("id"),
+    uploads.c.repository_id == bindparam("repository"),
+    uploads.c.owner_id.is_not_distinct_from(bindparam("owner", type_=BigId)),
 )
 _RECORD = (
     update(uploads)
@@ -60,13 +60,19 @@ _FINISH = (
     )
 )
 
+_OPEN_OF_OWNER = (
+    select(func.count())
+    .select_from(uploads)
+    .where(uploads.c.owner_id == bindparam("owner"), uploads.c.state == "open", uploads.c.expires_at > bindparam("now"))
+)
 _FINISHED = select(uploads.c.finished_digest).where(uploads.c.id == bindparam("upload"))
 _REMOVE = delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.state != "finished")
 
 
-def find(connection: Connection, name: RepositoryName, upload_id: str) -> Upload | None:
-    """The upload, if it belongs to the repository of this name."""
-    row = connection.execute(_FIND, {"id": upload_id, "name": name}).first()
+def find(connection: Connection, access: RepositoryAccess, upload_id: str) -> Upload | None:
+    """The upload, if it belongs to this repository and was begun by this account."""
+    parameters = {"id": upload_id, "repository": access.id, "owner": access.actor.account_id}
+    row = connection.execute(_FIND, parameters).first()
     if row is None:
         return None
     return Upload(
@@ -86,6 +92,7 @@ def begin(
     *,
     upload_id: str,
     repository_id: int,
+    owner_id: int | None,
     algorithm: Algorithm,
     now: int,
     expires_at: int,
@@ -98,6 +105,7 @@ def begin(
         {
             "id": upload_id,
             "repository_id": repository_id,
+            "owner_id": owner_id,
             "object_id": object_id,
             "state": "open",
             "algorithm": int(algorithm),
@@ -108,6 +116,11 @@ def begin(
         },
     )
     return object_id
+
+
+def open_of(connection: Connection, owner_id: int, *, now: int) -> int:
+    """How many uploads an account has begun that are neither finished nor expired."""
+    return connection.execute(_OPEN_OF_OWNER, {"owner": owner_id, "now": now}).scalar_one()
 
 
 def record(

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from registry.core.access import Principal, RepositoryAccess
 from registry.core.errors import NameUnknown
 from registry.core.limits import CATALOG_PAGE_DEFAULT, PAGE_MAX, TAGS_UNPAGED_MAX
-from registry.core.names import RepositoryName
-from registry.metadata import repositories, tags
+from registry.metadata import access as access_rows
+from registry.metadata import tags
 from registry.metadata.database import Database
 
 
@@ -22,19 +23,29 @@ class Catalog:
     """Lists of names. `count` None is the default of each list, 0 an empty page; it is cut to the limit."""
 
     database: Database
+    is_open: bool
 
-    async def repositories(self, *, after: str, count: int | None) -> Page:
-        """Repositories that hold something."""
+    async def repositories(self, caller: Principal, *, after: str, count: int | None) -> Page:
+        """Repositories that hold something and that the caller may pull; all of them where access is open to all."""
         limit = CATALOG_PAGE_DEFAULT if count is None else min(count, PAGE_MAX)
-        names = await self.database.read(lambda connection: repositories.page(connection, after=after, count=limit + 1))
+        if self.is_open:
+            names = await self.database.read(
+                lambda connection: access_rows.everything(connection, after=after, count=limit + 1)
+            )
+        else:
+            names = await self.database.read(
+                lambda connection: access_rows.page(
+                    connection, caller.account_id, caller.limits, after=after, count=limit + 1
+                )
+            )
         return _page(names, limit)
 
-    async def tags(self, name: RepositoryName, *, after: str, count: int | None) -> Page:
+    async def tags(self, access: RepositoryAccess, *, after: str, count: int | None) -> Page:
         """The tags of a repository. Raises NameUnknown."""
         limit = TAGS_UNPAGED_MAX if count is None else min(count, PAGE_MAX)
-        repository_id = await self.database.point(lambda connection: repositories.find(connection, name))
+        repository_id = access.id
         if repository_id is None:
-            raise NameUnknown("no such repository", name=name)
+            raise NameUnknown("no such repository", name=access.name)
         names = await self.database.read(
             lambda connection: tags.page(connection, repository_id, after=after, count=limit + 1)
         )

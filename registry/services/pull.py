@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from registry.blobstore.base import BlobReader, BlobStore, ObjectKey
+from registry.core.access import RepositoryAccess
 from registry.core.digest import Digest
-from registry.core.errors import BlobUnknown, ContentCorrupt, ManifestUnknown, NameUnknown, RegistryError
+from registry.core.errors import BlobUnknown, ContentCorrupt, ManifestUnknown, NameUnknown
 from registry.core.limits import PAGE_MAX, REFERRERS_PAGE_BYTES
-from registry.core.names import Reference, RepositoryName
-from registry.metadata import blobs, manifests, repositories
+from registry.core.names import Reference
+from registry.metadata import blobs, manifests
 from registry.metadata.blobs import LinkedBlob
 from registry.metadata.database import Database
 from registry.metadata.manifests import ReferrersPage, ReferrersQuery, StoredManifest
@@ -23,35 +24,36 @@ class Pull:
     clock: Clock
     lease_ms: int
 
-    async def manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+    async def manifest(self, access: RepositoryAccess, reference: Reference) -> StoredManifest:
         """The manifest under a tag or digest. Raises NameUnknown or ManifestUnknown."""
-        found = await self.database.point(lambda connection: manifests.stored(connection, name, reference))
+        repository_id = _existing(access)
+        found = await self.database.point(lambda connection: manifests.stored(connection, repository_id, reference))
         if found is None:
-            raise await self._unknown(name, ManifestUnknown("no such manifest", reference=str(reference)))
+            raise ManifestUnknown("no such manifest", reference=str(reference))
         return found
 
-    async def stat_blob(self, name: RepositoryName, digest: Digest) -> LinkedBlob:
+    async def stat_blob(self, access: RepositoryAccess, digest: Digest) -> LinkedBlob:
         """A blob for somebody who may be about to push: a positive answer keeps it for half a lease at least (T6).
 
         A blob that is known as corrupt is not there, so that the client sends it again and heals it.
         Raises NameUnknown or BlobUnknown.
         """
-        blob = await self._linked(name, digest)
+        blob = await self._linked(access, digest)
         if blob.corrupt:
             raise BlobUnknown("the stored blob is corrupt; push it again", digest=str(digest))
         now = self.clock()
         if not blob.referenced and blob.protect_until < now + self.lease_ms // 2:
             until = now + self.lease_ms
             await self.database.write(lambda connection: blobs.protect(connection, digest, until=until))
-            blob = await self._linked(name, digest)
+            blob = await self._linked(access, digest)
         return blob
 
-    async def open_blob(self, name: RepositoryName, digest: Digest) -> BlobReader:
+    async def open_blob(self, access: RepositoryAccess, digest: Digest) -> BlobReader:
         """A blob's bytes; the caller closes the reader. Raises NameUnknown, BlobUnknown or ContentCorrupt.
 
         An object that is missing or has the wrong size is marked, so that the next push of the digest replaces it.
         """
-        blob = await self._linked(name, digest)
+        blob = await self._linked(access, digest)
         if blob.corrupt:
             raise ContentCorrupt("the stored blob is corrupt", digest=str(digest))
         try:
@@ -63,7 +65,7 @@ class Pull:
 
     async def referrers(
         self,
-        name: RepositoryName,
+        access: RepositoryAccess,
         subject: Digest,
         *,
         artifact_types: list[str],
@@ -78,7 +80,10 @@ class Pull:
             count=PAGE_MAX if count is None else min(count, PAGE_MAX),
             budget_bytes=REFERRERS_PAGE_BYTES,
         )
-        return await self.database.read(lambda connection: manifests.referrers(connection, name, wanted))
+        repository_id = access.id
+        if repository_id is None:
+            return ReferrersPage([], None)
+        return await self.database.read(lambda connection: manifests.referrers(connection, repository_id, wanted))
 
     async def _open_whole(self, blob: LinkedBlob) -> BlobReader:
         reader = await self.store.open(ObjectKey(blob.digest, blob.object_id))
@@ -87,13 +92,15 @@ class Pull:
             raise ContentCorrupt("the stored blob has the wrong size", digest=str(blob.digest))
         return reader
 
-    async def _linked(self, name: RepositoryName, digest: Digest) -> LinkedBlob:
-        blob = await self.database.point(lambda connection: blobs.linked(connection, name, digest))
+    async def _linked(self, access: RepositoryAccess, digest: Digest) -> LinkedBlob:
+        repository_id = _existing(access)
+        blob = await self.database.point(lambda connection: blobs.linked(connection, repository_id, digest))
         if blob is None:
-            raise await self._unknown(name, BlobUnknown("no such blob in this repository", digest=str(digest)))
+            raise BlobUnknown("no such blob in this repository", digest=str(digest))
         return blob
 
-    async def _unknown(self, name: RepositoryName, otherwise: RegistryError) -> RegistryError:
-        if await self.database.point(lambda connection: repositories.find(connection, name)) is None:
-            return NameUnknown("no such repository", name=name)
-        return otherwise
+
+def _existing(access: RepositoryAccess) -> int:
+    if access.id is None:
+        raise NameUnknown("no such repository", name=access.name)
+    return access.id

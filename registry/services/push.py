@@ -7,6 +7,7 @@ from typing import Any
 
 from registry.blobstore.base import BlobReader, BlobStore, ObjectKey
 from registry.core import manifest as manifest_rules
+from registry.core.access import RepositoryAccess
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import (
     ContentCorrupt,
@@ -18,10 +19,11 @@ from registry.core.errors import (
 from registry.core.events import Event, EventKind
 from registry.core.limits import CONFIG_MAX_BYTES, ERROR_DETAIL_MAX, INDEX_MAX_DEPTH, PARSE_INLINE_BYTES
 from registry.core.manifest import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Manifest
-from registry.core.names import RepositoryName, Tag
-from registry.metadata import blobs, manifests, outbox, repositories, tags
+from registry.core.names import Tag
+from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.database import Connection, Database
 from registry.metadata.manifests import Held, Listing
+from registry.services import journal
 from registry.services.clock import Clock
 
 
@@ -73,29 +75,31 @@ class Push:
     clock: Clock
     references: References
 
-    async def manifest(self, name: RepositoryName, push: ManifestPush) -> Pushed:
+    async def manifest(self, access: RepositoryAccess, push: ManifestPush) -> Pushed:
         """Store a manifest and point its tags to it.
 
         Raises ManifestInvalid, DigestMismatch, ReferencesUnknown, PreconditionFailed; then nothing has changed.
         """
         manifest, digest = await _read(push)
-        listing = await self._listing(name, manifest)
+        listing = await self._listing(access, manifest)
         now = self.clock()
         await self.database.write(
-            lambda connection: self._put(connection, name, manifest, push, (digest, listing, now))
+            lambda connection: self._put(connection, access, manifest, push, (digest, listing, now))
         )
         return Pushed(digest, None if manifest.subject is None else manifest.subject.digest)
 
     def _put(
         self,
         connection: Connection,
-        name: RepositoryName,
+        access: RepositoryAccess,
         manifest: Manifest,
         push: ManifestPush,
         made: tuple[Digest, Listing, int],
     ) -> None:
         digest, listing, now = made
-        repository_id = repositories.ensure(connection, name, now=now)
+        repository_id, created = repositories.ensure(connection, access, now=now)
+        if created:
+            journal.created(connection, access, now=now)
         _check_condition(connection, repository_id, push)
         manifest_id, new = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=now)
         held = manifests.measure(connection, manifest_id, manifest)
@@ -103,10 +107,10 @@ class Push:
         changed = tags.point(
             connection, repository_id, list(push.tags), manifest_id=manifest_id, digest=digest, now=now
         )
-        media_type = manifest.media_type
+        name, media_type = access.name, manifest.media_type
         events = [Event(EventKind.MANIFEST_PUSHED, name, digest, media_type=media_type)] if new else []
         events += [Event(EventKind.TAG_SET, name, digest, tag=tag, media_type=media_type) for tag in changed]
-        outbox.append(connection, events, now=now)
+        journal.changed(connection, access.actor, events, now=now)
 
     def _check_references(self, manifest: Manifest, held: Held) -> None:
         if held.levels > INDEX_MAX_DEPTH:
@@ -129,18 +133,21 @@ class Push:
             return manifest.kind is manifest_rules.Kind.IMAGE
         return self.references is References.STRICT
 
-    async def _listing(self, name: RepositoryName, manifest: Manifest) -> Listing:
-        config = await self._config(name, manifest.config)
+    async def _listing(self, access: RepositoryAccess, manifest: Manifest) -> Listing:
+        config = await self._config(access, manifest.config)
         if config is None:
             return Listing(manifest.platforms, None)
         platform = manifest_rules.platform_name(config)
         return Listing([platform] if platform else [], manifest_rules.config_summary(config))
 
-    async def _config(self, name: RepositoryName, entry: Descriptor | None) -> dict[str, Any] | None:
+    async def _config(self, access: RepositoryAccess, entry: Descriptor | None) -> dict[str, Any] | None:
         """An image's config, read here once, or None if there is none that could be shown."""
-        if entry is None or entry.media_type not in (OCI_CONFIG, DOCKER_CONFIG) or entry.size > CONFIG_MAX_BYTES:
+        repository_id = access.id
+        if repository_id is None or entry is None or entry.size > CONFIG_MAX_BYTES:
             return None
-        blob = await self.database.point(lambda connection: blobs.linked(connection, name, entry.digest))
+        if entry.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+            return None
+        blob = await self.database.point(lambda connection: blobs.linked(connection, repository_id, entry.digest))
         if blob is None or blob.corrupt or blob.size > CONFIG_MAX_BYTES:
             return None
         try:

@@ -7,17 +7,27 @@ before SQL names them; the answer after the commit. See the storage protocol in 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.blobstore.base import BlobInfo, BlobStore, Checkpoint, ObjectKey, UploadSession
+from registry.core.access import Principal, RepositoryAccess
 from registry.core.byterange import ByteRange
 from registry.core.digest import Algorithm, Bytes, Digest
-from registry.core.errors import ChunkOutOfOrder, DigestMismatch, OurFault, SizeInvalid, UploadUnknown
-from registry.core.names import RepositoryName
-from registry.metadata import blobs, repositories, uploads
+from registry.core.errors import (
+    ChunkOutOfOrder,
+    DigestMismatch,
+    OurFault,
+    SizeInvalid,
+    TooManyRequests,
+    UploadUnknown,
+)
+from registry.metadata import access as access_rows
+from registry.metadata import audit, blobs, repositories, uploads
+from registry.metadata.audit import Entry
 from registry.metadata.blobs import NewObject
 from registry.metadata.database import Connection, Database
 from registry.metadata.uploads import Upload
+from registry.services import journal
 from registry.services.clock import Clock
 
 Body = AsyncIterator[list[Bytes]]
@@ -33,6 +43,26 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a mount takes a blob from: a repository that the caller may pull, or anything that it may pull."""
+
+    repository_id: int | None
+    caller: Principal
+    is_open: bool = False
+
+    def blob(self, connection: Connection, digest: Digest) -> blobs.LinkedBlob | None:
+        """The blob, if the source shows it to the caller. What the caller may not pull is not there."""
+        if self.repository_id is not None:
+            return blobs.linked(connection, self.repository_id, digest)
+        found = blobs.anywhere(connection, digest)
+        if found is None or self.is_open:
+            return found
+        caller = self.caller
+        visible = access_rows.may_pull_somewhere(connection, caller.account_id, caller.limits, digest.pack())
+        return found if visible else None
+
+
+@dataclass(frozen=True, slots=True)
 class Uploads:
     """Everything on the way to a blob. Times in milliseconds."""
 
@@ -41,36 +71,38 @@ class Uploads:
     clock: Clock
     lease_ms: int
     ttl_ms: int
+    open_per_account: int
+    """Uploads that one account may have open at once."""
 
-    async def start(self, name: RepositoryName, algorithm: Algorithm = Algorithm.SHA256) -> str:
-        """Begin an upload; returns its id. Raises StorageFull."""
-        session, upload = await self._begin(name, algorithm)
+    async def start(self, access: RepositoryAccess, algorithm: Algorithm = Algorithm.SHA256) -> str:
+        """Begin an upload; returns its id. Raises StorageFull, TooManyRequests."""
+        session, upload = await self._begin(access, algorithm)
         await session.suspend()
         return upload.id
 
-    async def receive_whole(self, name: RepositoryName, digest: Digest, body: Body) -> str | None:
+    async def receive_whole(self, access: RepositoryAccess, digest: Digest, body: Body) -> str | None:
         """A blob in one request. Returns None when it is stored, or the id of an open upload if no byte came though
         `digest` is not that of nothing: some tools announce the digest first and send the content later.
         Raises DigestMismatch."""
-        session, upload = await self._begin(name, digest.algorithm)
+        session, upload = await self._begin(access, digest.algorithm)
         try:
             await _write_all(session, Chunk(body))
             if session.offset == 0 and digest != Digest.of(b"", digest.algorithm):
                 await session.suspend()
                 return upload.id
-            await self._commit(upload, session, digest)
+            await self._commit(access, upload, session, digest)
         except BaseException:
             await _finished(self._give_up(upload, session))
             raise
         return None
 
-    async def append(self, name: RepositoryName, upload_id: str, chunk: Chunk) -> int:
+    async def append(self, access: RepositoryAccess, upload_id: str, chunk: Chunk) -> int:
         """Add a chunk; returns how many bytes the upload has now.
 
         What arrives is kept, also when the client goes away in the middle. Raises UploadUnknown, UploadBusy,
         ChunkOutOfOrder, SizeInvalid.
         """
-        upload = await self._open(name, upload_id)
+        upload = await self._open(access, upload_id)
         session = await self._resume(upload)
         before = session.offset
         try:
@@ -80,13 +112,13 @@ class Uploads:
             await _finished(self._suspend(upload, session, before))
         return session.offset
 
-    async def finish(self, name: RepositoryName, upload_id: str, digest: Digest, chunk: Chunk) -> None:
+    async def finish(self, access: RepositoryAccess, upload_id: str, digest: Digest, chunk: Chunk) -> None:
         """Add a last chunk, often empty, verify everything and make it a blob of the repository.
 
         Repeating it after a lost answer succeeds again. Raises as `append`, and DigestMismatch, after which the
         upload is gone.
         """
-        upload = await self._find(name, upload_id)
+        upload = await self._find(access, upload_id)
         if upload.finished_digest == digest:
             return
         # Not asked again: another request may finish it between two questions.
@@ -94,13 +126,13 @@ class Uploads:
         try:
             session = await self._resume(upload)
         except UploadUnknown:
-            await self._finish_interrupted(name, upload, digest)
+            await self._finish_interrupted(access, upload, digest)
             return
         before = session.offset
         try:
             _check_place(session, chunk)
             await _write_all(session, chunk)
-            await self._commit(upload, session, digest)
+            await self._commit(access, upload, session, digest)
         except DigestMismatch:
             await _finished(self._forget(upload))
             raise
@@ -108,43 +140,59 @@ class Uploads:
             await _finished(self._suspend(upload, session, before))
             raise
 
-    async def status(self, name: RepositoryName, upload_id: str) -> int:
+    async def status(self, access: RepositoryAccess, upload_id: str) -> int:
         """How many bytes an upload has. Raises UploadUnknown."""
-        upload = await self._open(name, upload_id)
+        upload = await self._open(access, upload_id)
         return await self.store.upload_offset(upload.id)
 
-    async def cancel(self, name: RepositoryName, upload_id: str) -> None:
+    async def cancel(self, access: RepositoryAccess, upload_id: str) -> None:
         """Give an upload up. Raises UploadUnknown, UploadBusy."""
-        upload = await self._open(name, upload_id)
+        upload = await self._open(access, upload_id)
         await self.store.remove_upload(upload.id)
         await self._forget(upload)
 
-    async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
-        """Show a blob of another repository in this one (T5). False if `source` does not show it, or no repository
-        does where no source is named: the client then sends the bytes."""
+    async def mount(self, access: RepositoryAccess, digest: Digest, source: Source) -> bool:
+        """Show a blob of another repository in this one (T5). False if the source does not show it: the client then
+        sends the bytes."""
         now = self.clock()
 
         def link(connection: Connection) -> bool:
-            found = blobs.anywhere(connection, digest) if source is None else blobs.linked(connection, source, digest)
+            found = source.blob(connection, digest)
             if found is None or found.corrupt:
                 return False
-            repository_id = repositories.ensure(connection, name, now=now)
+            repository_id = self._ensure(connection, access, now=now)
             blobs.protect(connection, digest, until=now + self.lease_ms)
             blobs.link(connection, repository_id, digest, now=now)
+            audit.append(connection, access.actor, [Entry("blob.mounted", access.name, digest)], now=now)
             return True
 
         return await self.database.write(link)
 
-    async def _begin(self, name: RepositoryName, algorithm: Algorithm) -> tuple[UploadSession, Upload]:
+    def _ensure(self, connection: Connection, access: RepositoryAccess, *, now: int) -> int:
+        repository_id, created = repositories.ensure(connection, access, now=now)
+        if created:
+            journal.created(connection, access, now=now)
+        return repository_id
+
+    def _require_room(self, connection: Connection, access: RepositoryAccess, *, now: int) -> None:
+        owner_id = access.actor.account_id
+        if owner_id is not None and uploads.open_of(connection, owner_id, now=now) >= self.open_per_account:
+            raise TooManyRequests(
+                f"this account has {self.open_per_account} unfinished uploads; finish or cancel some", retry_after_s=60
+            )
+
+    async def _begin(self, access: RepositoryAccess, algorithm: Algorithm) -> tuple[UploadSession, Upload]:
         upload_id = secrets.token_hex(16)
         now = self.clock()
 
         def intend(connection: Connection) -> Upload:
-            repository_id = repositories.ensure(connection, name, now=now)
+            self._require_room(connection, access, now=now)
+            repository_id = self._ensure(connection, access, now=now)
             object_id = uploads.begin(
                 connection,
                 upload_id=upload_id,
                 repository_id=repository_id,
+                owner_id=access.actor.account_id,
                 algorithm=algorithm,
                 now=now,
                 expires_at=now + self.ttl_ms,
@@ -160,14 +208,14 @@ class Uploads:
             await _finished(self._forget(upload))
             raise
 
-    async def _find(self, name: RepositoryName, upload_id: str) -> Upload:
-        upload = await self.database.point(lambda connection: uploads.find(connection, name, upload_id))
+    async def _find(self, access: RepositoryAccess, upload_id: str) -> Upload:
+        upload = await self.database.point(lambda connection: uploads.find(connection, access, upload_id))
         if upload is None:
             raise UploadUnknown("no such upload in this repository")
         return upload
 
-    async def _open(self, name: RepositoryName, upload_id: str) -> Upload:
-        upload = await self._find(name, upload_id)
+    async def _open(self, access: RepositoryAccess, upload_id: str) -> Upload:
+        upload = await self._find(access, upload_id)
         _require_unfinished(upload)
         return upload
 
@@ -191,19 +239,19 @@ class Uploads:
             durable=False,
         )
 
-    async def _commit(self, upload: Upload, session: UploadSession, digest: Digest) -> None:
+    async def _commit(self, access: RepositoryAccess, upload: Upload, session: UploadSession, digest: Digest) -> None:
         """Publish what the session holds. Once begun it goes through, also when the request is cancelled: half a
         commit is nobody's wish."""
 
         async def commit() -> None:
-            await self._publish(upload, await session.commit(digest))
+            await self._publish(access, upload, await session.commit(digest))
 
         await _finished(commit())
 
-    async def _finish_interrupted(self, name: RepositoryName, upload: Upload, digest: Digest) -> None:
+    async def _finish_interrupted(self, access: RepositoryAccess, upload: Upload, digest: Digest) -> None:
         """The bytes of this upload are no longer an upload's: another request has just finished it, or the process
         died between publishing them and telling SQL, which is done now. Raises UploadUnknown if neither is so."""
-        if (await self._find(name, upload.id)).finished_digest == digest:
+        if (await self._find(access, upload.id)).finished_digest == digest:
             return
         assert upload.object_id is not None
         try:
@@ -214,12 +262,12 @@ class Uploads:
             raise
         if info is None:
             # The other request may have committed since, and removed its file because it was a duplicate.
-            if (await self._find(name, upload.id)).finished_digest == digest:
+            if (await self._find(access, upload.id)).finished_digest == digest:
                 return
             raise UploadUnknown("no such upload in this repository")
-        await _finished(self._publish(upload, info))
+        await _finished(self._publish(access, upload, info))
 
-    async def _publish(self, upload: Upload, info: BlobInfo) -> None:
+    async def _publish(self, access: RepositoryAccess, upload: Upload, info: BlobInfo) -> None:
         """T3: one transaction names the object, links the blob and ends the upload. An object that is not needed,
         because the blob was there, was never read by anybody and goes at once."""
         now = self.clock()
@@ -233,7 +281,10 @@ class Uploads:
                 raise UploadUnknown("the upload ended meanwhile")
             new = NewObject(digest, info.key.object_id, info.size)
             serving = blobs.publish(connection, new, broken=broken, until=now + self.lease_ms, now=now)
-            blobs.link(connection, upload.repository_id, digest, now=now)
+            # The upload's own: when it was begun there may have been no repository to be let in to.
+            repository_id = repositories.lock(connection, replace(access, id=upload.repository_id))
+            blobs.link(connection, repository_id, digest, now=now)
+            audit.append(connection, access.actor, [Entry("blob.pushed", access.name, digest)], now=now)
             return serving
 
         if not await self.database.write(publish):

@@ -1,0 +1,228 @@
+"""What access is decided by: one query for one repository, one condition for lists, and the changes that void both."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, func, insert, or_, select, union, update
+from sqlalchemy.engine import Connection
+
+from registry.core.access import Facts, Role, TokenLimits, Visibility
+from registry.core.limits import CHANGES_KEPT_MS
+from registry.core.names import RepositoryName
+from registry.metadata.schema import (
+    BigId,
+    access_changes,
+    accounts,
+    grants,
+    installation,
+    manifests,
+    members,
+    repositories,
+    repository_blobs,
+    team_members,
+)
+
+_CALLER: Any = bindparam("account", type_=BigId)
+_owner = accounts.alias("owner")
+_namespace = accounts.alias("namespace")
+_named = accounts.alias("named")
+_namespace_id = func.coalesce(_namespace.c.id, _named.c.id)
+
+
+def is_active(account: Any, owner: Any) -> ColumnElement[bool]:
+    """Whether an account can be used; `owner` is the account that owns it, all NULL unless it is a robot."""
+    return and_(
+        account.c.disabled_at.is_(None),
+        account.c.deleted_at.is_(None),
+        owner.c.disabled_at.is_(None),
+        owner.c.deleted_at.is_(None),
+    )
+
+
+def _highest(on: ColumnElement[bool]) -> list[ColumnElement[int]]:
+    """The caller's highest roles of the grants `on` something: its own, and that of its teams; 0 for none."""
+    role = select(func.coalesce(func.max(grants.c.role), 0)).correlate(repositories, _namespace, _named)
+    own = role.where(grants.c.account_id == _CALLER, on)
+    of_team = role.join(team_members, team_members.c.team_id == grants.c.team_id)
+    of_team = of_team.where(team_members.c.account_id == _CALLER, on)
+    return [own.scalar_subquery(), of_team.scalar_subquery()]
+
+
+_OWNS = or_(
+    _namespace_id == _CALLER,
+    exists()
+    .where(members.c.organization_id == _namespace_id, members.c.account_id == _CALLER, members.c.is_owner)
+    .correlate(_namespace, _named),
+)
+_FACTS = (
+    select(
+        installation.c.access_revision.label("revision"),
+        accounts.c.id.label("caller"),
+        is_active(accounts, _owner).label("active"),
+        accounts.c.is_admin.label("admin"),
+        _namespace_id.label("namespace"),
+        _OWNS.label("owns"),
+        repositories.c.id.label("repository"),
+        repositories.c.visibility,
+        repositories.c.created_by,
+        repositories.c.created_at,
+        func.coalesce(_namespace.c.default_visibility, _named.c.default_visibility).label("new_visibility"),
+        *_highest(grants.c.repository_id == repositories.c.id),
+        *_highest(grants.c.namespace_id == _namespace_id),
+    )
+    .select_from(installation)
+    .outerjoin(accounts, accounts.c.id == _CALLER)
+    .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
+    .outerjoin(repositories, repositories.c.name == bindparam("name"))
+    .outerjoin(_namespace, _namespace.c.id == repositories.c.namespace_id)
+    # Who would own the name, as long as there is no repository: that one has an owner of its own, or none.
+    .outerjoin(
+        _named,
+        and_(
+            _named.c.name == bindparam("first"),
+            _named.c.kind != "robot",
+            _named.c.deleted_at.is_(None),
+            repositories.c.id.is_(None),
+        ),
+    )
+)
+_ROLES_FROM = 11
+
+
+def facts(connection: Connection, account_id: int | None, name: RepositoryName) -> Facts:
+    """Everything that access of an account to the repository of this name is decided by."""
+    row = connection.execute(_FACTS, {"account": account_id, "name": name, "first": name.namespace}).one()
+    return Facts(
+        revision=row.revision,
+        is_active=account_id is None or (row.caller is not None and bool(row.active)),
+        is_admin=bool(row.admin),
+        namespace_id=row.namespace,
+        owns_namespace=bool(row.owns),
+        repository_id=row.repository,
+        is_public=row.visibility == Visibility.PUBLIC,
+        role=Role(max(row[_ROLES_FROM:])),
+        created_by=row.created_by,
+        created_at=row.created_at or 0,
+        new_visibility=None if row.new_visibility is None else Visibility(row.new_visibility),
+    )
+
+
+# Lists
+
+_OWN_NAMESPACES = union(
+    select(accounts.c.id).where(accounts.c.id == _CALLER),
+    select(members.c.organization_id).where(members.c.account_id == _CALLER, members.c.is_owner),
+    select(grants.c.namespace_id).where(grants.c.account_id == _CALLER, grants.c.namespace_id.is_not(None)),
+    select(grants.c.namespace_id)
+    .join(team_members, team_members.c.team_id == grants.c.team_id)
+    .where(team_members.c.account_id == _CALLER, grants.c.namespace_id.is_not(None)),
+)
+_OWN_REPOSITORIES = union(
+    select(grants.c.repository_id).where(grants.c.account_id == _CALLER, grants.c.repository_id.is_not(None)),
+    select(grants.c.repository_id)
+    .join(team_members, team_members.c.team_id == grants.c.team_id)
+    .where(team_members.c.account_id == _CALLER, grants.c.repository_id.is_not(None)),
+)
+_IS_ADMIN = exists().where(accounts.c.id == _CALLER, accounts.c.is_admin)
+_WAYS = (
+    repositories.c.visibility == Visibility.PUBLIC.value,
+    repositories.c.namespace_id.in_(_OWN_NAMESPACES),
+    repositories.c.id.in_(_OWN_REPOSITORIES),
+)
+"""Why somebody may pull a repository, unless it administers the instance. The same rule as `core.access.decide`: a
+test compares the two."""
+
+
+def _names(limits: TokenLimits | None, *, after: str, count: int) -> Select[str]:
+    """Names of repositories that hold something, in byte order."""
+    query = (
+        select(repositories.c.name)
+        .where(repositories.c.name > after, repositories.c.deleted_at.is_(None))
+        .where(exists().where(manifests.c.repository_id == repositories.c.id))
+        .order_by(repositories.c.name)
+        .limit(count)
+    )
+    return query if limits is None or limits.repositories is None else query.where(_covered(limits.repositories))
+
+
+def _covered(entries: Iterable[str]) -> ColumnElement[bool]:
+    """`TokenLimits.covers` as a condition. Below `a/` is what sorts between `a/` and `a0`, the character after."""
+    below = [entry[:-2] for entry in entries if entry.endswith("/*")]
+    exact = [entry for entry in entries if not entry.endswith("/*")]
+    ranges = [and_(repositories.c.name > f"{prefix}/", repositories.c.name < f"{prefix}0") for prefix in below]
+    return or_(repositories.c.name.in_(exact), *ranges)
+
+
+def page(
+    connection: Connection, account_id: int | None, limits: TokenLimits | None, *, after: str, count: int
+) -> list[str]:
+    """The next `count` names after `after` of repositories that an account may pull, within the limits of its token.
+
+    Each way to be allowed is a part that stops at `count` by itself: what others may see is not walked through.
+    """
+    names = _names(limits, after=after, count=count)
+    as_admin = names.join(accounts, and_(accounts.c.id == _CALLER, accounts.c.is_admin))
+    parts = [query.subquery() for query in (*(names.where(way) for way in _WAYS), as_admin)]
+    found = union(*(select(part.c.name) for part in parts)).subquery()
+    statement = select(found.c.name).order_by(found.c.name).limit(count)
+    return list(connection.execute(statement, {"account": account_id}).scalars())
+
+
+def everything(connection: Connection, *, after: str, count: int) -> list[str]:
+    """As `page`, of all repositories: for a registry that is open to everybody."""
+    return list(connection.execute(_names(None, after=after, count=count)).scalars())
+
+
+_HOLDERS = (
+    select(repositories.c.name)
+    .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
+    .where(repository_blobs.c.digest == bindparam("digest"), repositories.c.deleted_at.is_(None))
+)
+_VISIBLE_HOLDERS = _HOLDERS.where(or_(*_WAYS, _IS_ADMIN))
+
+
+def may_pull_somewhere(
+    connection: Connection, account_id: int | None, limits: TokenLimits | None, packed_digest: bytes
+) -> bool:
+    """Whether a blob is in a repository that an account may pull, within the limits of its token."""
+    query = _VISIBLE_HOLDERS
+    if limits is not None and limits.repositories is not None:
+        query = query.where(_covered(limits.repositories))
+    parameters = {"account": account_id, "digest": packed_digest}
+    return connection.execute(query.limit(1), parameters).first() is not None
+
+
+# Changes
+
+
+def note_changes(connection: Connection, subjects: Iterable[str], *, now: int) -> None:
+    """What was decided about these before is void once this commits.
+
+    The revision is a row that everybody who changes access locks, so revisions become visible in their order.
+    """
+    named = sorted(set(subjects))
+    if not named:
+        return
+    connection.execute(update(installation).values(access_revision=installation.c.access_revision + 1))
+    revision = connection.execute(select(installation.c.access_revision)).scalar_one()
+    connection.execute(delete(access_changes).where(access_changes.c.changed_at < now - CHANGES_KEPT_MS))
+    rows = [{"revision": revision, "subject": subject, "changed_at": now} for subject in named]
+    connection.execute(insert(access_changes), rows)
+
+
+_CHANGES = (
+    select(access_changes.c.revision, access_changes.c.subject)
+    .where(access_changes.c.revision > bindparam("revision"))
+    .order_by(access_changes.c.revision)
+)
+_REVISION = select(installation.c.access_revision)
+
+
+def changes_after(connection: Connection, revision: int) -> list[tuple[int, str]]:
+    """Changes newer than a revision, oldest first."""
+    return [(row[0], row[1]) for row in connection.execute(_CHANGES, {"revision": revision})]
+
+
+def revision(connection: Connection) -> int:
+    """The newest revision; 0 before the installation is there."""
+    return connection.execute(_REVISION).scalar() or 0

@@ -1,0 +1,288 @@
+"""Accounts, and who belongs to an organization and its teams."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, exists, or_, select, update
+from sqlalchemy.engine import Connection
+
+from registry.core.access import Visibility
+from registry.core.names import AccountName
+from registry.metadata.access import is_active
+from registry.metadata.insert import insert
+from registry.metadata.schema import accounts, grants, installation, members, repositories, team_members, teams
+
+USER = "user"
+ORGANIZATION = "organization"
+ROBOT = "robot"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account. `is_active` is False also for a robot whose owner is not. Times in ms since 1970 UTC."""
+
+    id: int
+    name: str
+    kind: str
+    owner_id: int | None
+    is_admin: bool
+    is_active: bool
+    default_visibility: Visibility | None
+    created_at: int
+    disabled_at: int | None
+    password_hash: str | None
+    revision: int
+    """The newest change of access when this was read."""
+
+
+_owner = accounts.alias("owner")
+_ACCOUNT = (
+    select(
+        accounts.c.id,
+        accounts.c.name,
+        accounts.c.kind,
+        accounts.c.owner_id,
+        accounts.c.is_admin,
+        is_active(accounts, _owner).label("is_active"),
+        accounts.c.default_visibility,
+        accounts.c.created_at,
+        accounts.c.disabled_at,
+        accounts.c.password_hash,
+        installation.c.access_revision,
+    )
+    .select_from(installation)
+    .join(accounts, accounts.c.deleted_at.is_(None))
+    .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
+)
+_BY_NAME = _ACCOUNT.where(accounts.c.name == bindparam("name"))
+_BY_ID = _ACCOUNT.where(accounts.c.id == bindparam("id"))
+
+
+def _account(row: Any) -> Account:
+    visibility = row.default_visibility
+    return Account(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        owner_id=row.owner_id,
+        is_admin=bool(row.is_admin),
+        is_active=bool(row.is_active),
+        default_visibility=None if visibility is None else Visibility(visibility),
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        password_hash=row.password_hash,
+        revision=row.access_revision,
+    )
+
+
+def find(connection: Connection, name: str) -> Account | None:
+    """The account of this name, unless it was deleted."""
+    row = connection.execute(_BY_NAME, {"name": name}).first()
+    return None if row is None else _account(row)
+
+
+def get(connection: Connection, account_id: int) -> Account | None:
+    """The account with this id, unless it was deleted."""
+    row = connection.execute(_BY_ID, {"id": account_id}).first()
+    return None if row is None else _account(row)
+
+
+def page(connection: Connection, kind: str, *, after: str, count: int, owner_id: int | None = None) -> list[Account]:
+    """The next accounts of one kind by name; with `owner_id` the robots of that account."""
+    query = _ACCOUNT.where(accounts.c.kind == kind, accounts.c.name > after).order_by(accounts.c.name).limit(count)
+    if owner_id is not None:
+        query = query.where(accounts.c.owner_id == owner_id)
+    return [_account(row) for row in connection.execute(query)]
+
+
+def any_at_all(connection: Connection) -> bool:
+    """Whether an account was ever made."""
+    return bool(connection.execute(select(exists().where(accounts.c.id.is_not(None)))).scalar())
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to be."""
+
+    name: AccountName
+    kind: str
+    password_hash: str | None = None
+    is_admin: bool = False
+    owner_id: int | None = None
+    default_visibility: Visibility | None = None
+
+
+def add(connection: Connection, new: NewAccount, *, now: int) -> int | None:
+    """Add an account; returns its id, or None where its name, or one that looks like it, is or was somebody's."""
+    row = {
+        "name": new.name,
+        "canonical": new.name.canonical,
+        "kind": new.kind,
+        "owner_id": new.owner_id,
+        "password_hash": new.password_hash,
+        "is_admin": new.is_admin,
+        "default_visibility": None if new.default_visibility is None else new.default_visibility.value,
+        "created_at": now,
+    }
+    added = connection.execute(insert(connection, accounts).on_conflict_do_nothing(), row)
+    if added.rowcount != 1:
+        return None
+    account_id: int = connection.execute(select(accounts.c.id).where(accounts.c.name == new.name)).scalar_one()
+    return account_id
+
+
+def set_password(connection: Connection, account_id: int, password_hash: str) -> None:
+    """Replace the stored hash."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(password_hash=password_hash))
+
+
+def replace_hash(connection: Connection, account_id: int, *, old: str, new: str) -> None:
+    """Replace the stored hash of the same password, unless another password was set meanwhile."""
+    where = (accounts.c.id == account_id, accounts.c.password_hash == old)
+    connection.execute(update(accounts).where(*where).values(password_hash=new))
+
+
+def set_disabled(connection: Connection, account_id: int, *, at: int | None) -> None:
+    """Disable (at a time) or enable again (None)."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(disabled_at=at))
+
+
+def set_admin(connection: Connection, account_id: int, *, is_admin: bool) -> None:
+    """Make an account an admin of the instance, or no longer."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(is_admin=is_admin))
+
+
+def set_default_visibility(connection: Connection, account_id: int, visibility: Visibility) -> None:
+    """What new repositories of the namespace are."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(default_visibility=visibility.value))
+
+
+def mark_deleted(connection: Connection, account_id: int, *, now: int) -> None:
+    """The account is gone; its row keeps the name from being given out again."""
+    values = {"deleted_at": now, "password_hash": None, "is_admin": False}
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(**values))
+
+
+def leave_everything(connection: Connection, account_id: int) -> None:
+    """Take an account out of every organization and team, with every role that it has, and a namespace with every role
+    and team in it."""
+    connection.execute(
+        delete(members).where(or_(members.c.account_id == account_id, members.c.organization_id == account_id))
+    )
+    connection.execute(delete(team_members).where(team_members.c.account_id == account_id))
+    connection.execute(delete(teams).where(teams.c.organization_id == account_id))
+    connection.execute(
+        delete(grants).where(or_(grants.c.account_id == account_id, grants.c.namespace_id == account_id))
+    )
+
+
+def owns_repositories(connection: Connection, account_id: int) -> bool:
+    """Whether any repository is in the namespace of this account."""
+    where = (repositories.c.namespace_id == account_id, repositories.c.deleted_at.is_(None))
+    return bool(connection.execute(select(exists().where(*where))).scalar())
+
+
+def count_active_admins(connection: Connection) -> int:
+    """How many admins of the instance can log in."""
+    query = select(accounts.c.id).where(
+        accounts.c.is_admin, accounts.c.disabled_at.is_(None), accounts.c.deleted_at.is_(None)
+    )
+    return len(connection.execute(query.limit(2)).all())
+
+
+# Organizations and teams
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody in an organization."""
+
+    account_id: int
+    name: str
+    is_owner: bool
+
+
+def set_member(connection: Connection, organization_id: int, account_id: int, *, is_owner: bool, now: int) -> None:
+    """Make an account a member or owner, whatever it was."""
+    row = {"organization_id": organization_id, "account_id": account_id, "is_owner": is_owner, "created_at": now}
+    statement = insert(connection, members).on_conflict_do_update(
+        index_elements=["organization_id", "account_id"], set_={"is_owner": is_owner}
+    )
+    connection.execute(statement, row)
+
+
+def remove_member(connection: Connection, organization_id: int, account_id: int) -> bool:
+    """Take an account out of an organization and all its teams; False if it was in none."""
+    of_organization = select(teams.c.id).where(teams.c.organization_id == organization_id)
+    connection.execute(
+        delete(team_members).where(team_members.c.account_id == account_id, team_members.c.team_id.in_(of_organization))
+    )
+    where = (members.c.organization_id == organization_id, members.c.account_id == account_id)
+    return connection.execute(delete(members).where(*where)).rowcount == 1
+
+
+def members_of(connection: Connection, organization_id: int) -> list[Member]:
+    """Everybody in an organization, by name."""
+    query = (
+        select(accounts.c.id, accounts.c.name, members.c.is_owner)
+        .join(members, members.c.account_id == accounts.c.id)
+        .where(members.c.organization_id == organization_id)
+        .order_by(accounts.c.name)
+    )
+    return [Member(row[0], row[1], bool(row[2])) for row in connection.execute(query)]
+
+
+def member(connection: Connection, organization_id: int, account_id: int) -> Member | None:
+    """What an account is in an organization, None if nothing."""
+    query = (
+        select(accounts.c.id, accounts.c.name, members.c.is_owner)
+        .join(members, members.c.account_id == accounts.c.id)
+        .where(members.c.organization_id == organization_id, members.c.account_id == account_id)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Member(row[0], row[1], bool(row[2]))
+
+
+def add_team(connection: Connection, organization_id: int, name: str, *, now: int) -> bool:
+    """Add a team; False if there is one of this name."""
+    row = {"organization_id": organization_id, "name": name, "created_at": now}
+    return connection.execute(insert(connection, teams).on_conflict_do_nothing(), row).rowcount == 1
+
+
+def find_team(connection: Connection, organization_id: int, name: str) -> int | None:
+    """The id of a team."""
+    query = select(teams.c.id).where(teams.c.organization_id == organization_id, teams.c.name == name)
+    found: int | None = connection.execute(query).scalar()
+    return found
+
+
+def remove_team(connection: Connection, team_id: int) -> None:
+    """Remove a team and what was given to it."""
+    connection.execute(delete(teams).where(teams.c.id == team_id))
+
+
+def teams_of(connection: Connection, organization_id: int) -> dict[str, list[str]]:
+    """The teams of an organization with the names of their members."""
+    query = (
+        select(teams.c.name, accounts.c.name)
+        .outerjoin(team_members, team_members.c.team_id == teams.c.id)
+        .outerjoin(accounts, accounts.c.id == team_members.c.account_id)
+        .where(teams.c.organization_id == organization_id)
+        .order_by(teams.c.name, accounts.c.name)
+    )
+    found: dict[str, list[str]] = {}
+    for team, name in connection.execute(query):
+        found.setdefault(team, []).extend([] if name is None else [name])
+    return found
+
+
+def add_to_team(connection: Connection, team_id: int, account_id: int, *, now: int) -> None:
+    """Put an account into a team. Idempotent."""
+    row = {"team_id": team_id, "account_id": account_id, "created_at": now}
+    connection.execute(insert(connection, team_members).on_conflict_do_nothing(), row)
+
+
+def remove_from_team(connection: Connection, team_id: int, account_id: int) -> bool:
+    """Take an account out of a team; False if it was not in it."""
+    where = (team_members.c.team_id == team_id, team_members.c.account_id == account_id)
+    return connection.execute(delete(team_members).where(*where)).rowcount == 1

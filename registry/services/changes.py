@@ -1,0 +1,62 @@
+"""What has changed about access lately, known in memory, so that no request has to ask the database.
+
+A decision is remembered with the revision at which it was made and the subjects it is about; it holds until one of them
+has a newer change. Every worker reads new changes each second, and one that could not for 5 s refuses to decide: so a
+revocation holds everywhere within 5 s.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from registry.core.errors import RegistryError
+from registry.core.limits import ACCESS_STALE_S, CHANGES_POLL_S
+from registry.metadata import access
+from registry.metadata.database import Database
+
+
+class Changes:
+    """The newest change of each subject. Only for the event loop's thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._newest: dict[str, int] = {}
+        self._read_at = -ACCESS_STALE_S
+        self._log = logging.getLogger("depotry.access")
+        self.revision = 0
+        """The newest change that is known here."""
+        self.on_change: list[Callable[[set[str]], None]] = []
+        """Called with the subjects that changed."""
+
+    def hold(self, subjects: Iterable[str], revision: int) -> bool:
+        """Whether nothing about these subjects has changed since `revision`."""
+        newest = self._newest
+        return all(newest.get(subject, 0) <= revision for subject in subjects)
+
+    async def require_fresh(self) -> None:
+        """Make sure that changes are known up to 5 s ago. Raises Unavailable when they cannot be read."""
+        if monotonic() - self._read_at > ACCESS_STALE_S:
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read what is new. Raises Unavailable."""
+        began = monotonic()
+        found = await self._database.point(lambda connection: access.changes_after(connection, self.revision))
+        self._read_at = began
+        for revision, subject in found:
+            self._newest[subject] = revision
+            self.revision = max(self.revision, revision)
+        if found:
+            subjects = {subject for _, subject in found}
+            for told in self.on_change:
+                told(subjects)
+
+    async def follow(self) -> None:
+        """Read new changes each second until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except RegistryError as error:
+                self._log.warning("changes of access cannot be read: %s", error.message)
+            await asyncio.sleep(CHANGES_POLL_S)

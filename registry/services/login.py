@@ -1,0 +1,209 @@
+"""From a name and a secret to who that is: passwords, personal access tokens, refresh tokens.
+
+What was verified is remembered for five minutes under a keyed hash, as long as account and token have not changed; what
+was wrong is never remembered. Failed attempts are counted in SQL per account and per address, before anything is
+verified. A wrong password, an unknown name, a disabled account and one without a password look and cost the same.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from registry.auth import opaque
+from registry.auth.opaque import TokenKind
+from registry.auth.passwords import Passwords
+from registry.core.access import Actor, Principal
+from registry.core.errors import TooManyRequests, Unauthenticated
+from registry.core.limits import CREDENTIALS_CACHED, CREDENTIALS_CACHED_S
+from registry.metadata import accounts, audit, logins, tokens
+from registry.metadata.accounts import Account
+from registry.metadata.audit import Entry
+from registry.metadata.database import Connection, Database
+from registry.metadata.tokens import StoredToken
+from registry.services.changes import Changes
+from registry.services.clock import Clock
+
+NAME_SHOWN_CHARS = 64
+"""Of a name that somebody tried, in the audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginLimits:
+    """Failed attempts in a window, after which further ones are refused until it is over."""
+
+    per_account: int
+    per_address: int
+    window_ms: int
+
+
+class Login:
+    """Verifies credentials."""
+
+    def __init__(
+        self, database: Database, changes: Changes, passwords: Passwords, clock: Clock, limits: LoginLimits
+    ) -> None:
+        self._database = database
+        self._changes = changes
+        self._passwords = passwords
+        self._clock = clock
+        self._limits = limits
+        self._cache_key = secrets.token_bytes(32)
+        self._verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._running: dict[bytes, asyncio.Future[Principal]] = {}
+
+    async def basic(self, name: str, secret: str, address: str | None) -> Principal:
+        """Who this name and password, or personal access token, are. Raises Unauthenticated, TooManyRequests."""
+        await self._changes.require_fresh()
+        key = self._key(name, secret)
+        known = self._remembered(key)
+        if known is not None:
+            return known
+        # Many requests of one client begin with the same credential at once: that is one attempt.
+        running = self._running.get(key)
+        if running is None:
+            running = self._running[key] = asyncio.ensure_future(self._verify_and_remember(key, name, secret, address))
+            running.add_done_callback(lambda _: self._running.pop(key, None))
+        return await asyncio.shield(running)
+
+    async def _verify_and_remember(self, key: bytes, name: str, secret: str, address: str | None) -> Principal:
+        found = await self._verify(name, secret, address)
+        self._verified[key] = (found, monotonic() + CREDENTIALS_CACHED_S)
+        if len(self._verified) > CREDENTIALS_CACHED:
+            self._verified.popitem(last=False)
+        return found
+
+    async def refresh(self, secret: str, address: str | None) -> Principal:
+        """Who a refresh token stands for, now. Raises Unauthenticated, TooManyRequests."""
+        if opaque.kind_of(secret) is not TokenKind.REFRESH:
+            raise _refused()
+        counted = await self._count([_of_address(address)])
+        token = await self._token(secret)
+        if token is None:
+            raise _refused()
+        await self._forgive(counted)
+        await self._note_use(token, address)
+        return _of_token(token)
+
+    def _remembered(self, key: bytes) -> Principal | None:
+        found = self._verified.get(key)
+        if found is None:
+            return None
+        principal, until = found
+        has_ended = principal.expires_at is not None and principal.expires_at <= self._clock()
+        if not has_ended and monotonic() < until and self._changes.hold(principal.subjects, principal.revision):
+            return replace(principal, revision=max(principal.revision, self._changes.revision))
+        del self._verified[key]
+        return None
+
+    async def _verify(self, name: str, secret: str, address: str | None) -> Principal:
+        if opaque.kind_of(secret) is TokenKind.PERSONAL:
+            return await self._personal(name, secret, address)
+        counted = await self._count([_of_account(name), _of_address(address)])
+        account = await self._database.point(lambda connection: accounts.find(connection, name))
+        stored = None if account is None else account.password_hash
+        matches = await self._passwords.verify(stored, secret)
+        if account is None or stored is None or not matches or not account.is_active:
+            await self._note_failure(name, address)
+            raise _refused()
+        await self._succeeded(account, stored, secret, counted)
+        return Principal(account.id, account.name, "password", is_admin=account.is_admin, revision=account.revision)
+
+    async def _personal(self, name: str, secret: str, address: str | None) -> Principal:
+        counted = await self._count([_of_address(address)])
+        token = await self._token(secret)
+        if token is None or token.account_name != name:
+            await self._note_failure(name, address)
+            raise _refused()
+        await self._forgive(counted)
+        await self._note_use(token, address)
+        return _of_token(token)
+
+    async def _token(self, secret: str) -> StoredToken | None:
+        """The token, if it counts."""
+        hashed = opaque.hashed(secret)
+        token = await self._database.point(lambda connection: tokens.find(connection, hashed))
+        if token is None or not token.is_active:
+            return None
+        return token if token.expires_at is None or self._clock() < token.expires_at else None
+
+    async def _count(self, subjects: list[str]) -> list[str]:
+        """Count an attempt. Raises TooManyRequests for one too many."""
+        now, window_ms = self._clock(), self._limits.window_ms
+        found = await self._database.write(
+            lambda connection: logins.count_attempt(connection, subjects, now=now, window_ms=window_ms), durable=False
+        )
+        for subject, (attempts, since) in found.items():
+            limit = self._limits.per_address if subject.startswith("address:") else self._limits.per_account
+            if attempts > limit:
+                wait_s = max(1, (since + window_ms - now) // 1000)
+                raise TooManyRequests("too many failed logins; wait, then try again", retry_after_s=wait_s)
+        return subjects
+
+    async def _forgive(self, subjects: list[str]) -> None:
+        await self._database.write(lambda connection: logins.forgive(connection, subjects), durable=False)
+
+    async def _succeeded(self, account: Account, stored: str, secret: str, counted: list[str]) -> None:
+        await self._forgive(counted[1:])
+        new = await self._passwords.hash(secret) if self._passwords.is_old(stored) else None
+
+        def note(connection: Connection) -> None:
+            logins.clear(connection, counted[0])
+            if new is not None:
+                accounts.replace_hash(connection, account.id, old=stored, new=new)
+
+        await self._database.write(note, durable=False)
+
+    async def _note_use(self, token: StoredToken, address: str | None) -> None:
+        now = self._clock()
+        await self._database.write(
+            lambda connection: tokens.used(connection, token.id, at=now, address=address), durable=False
+        )
+
+    async def _note_failure(self, name: str, address: str | None) -> None:
+        """Bounded by the limits on attempts: what is refused by those is not written down."""
+        now = self._clock()
+        entry = Entry("login.failed", target=name[:NAME_SHOWN_CHARS])
+        actor = Actor(None, "", "none", address)
+        await self._database.write(lambda connection: audit.append(connection, actor, [entry], now=now), durable=False)
+
+    def _key(self, name: str, secret: str) -> bytes:
+        given = f"{len(name)}:{name}{secret}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._cache_key, given, hashlib.sha256)
+
+
+def _of_token(token: StoredToken) -> Principal:
+    return Principal(
+        token.account_id,
+        token.account_name,
+        f"{token.kind} token {token.id}",
+        token.id,
+        token.limits,
+        token.is_admin,
+        token.revision,
+        token.expires_at,
+    )
+
+
+def _of_account(name: str) -> str:
+    """As the counter names an account, whether it exists or not. Long names, which none has, share."""
+    return f"account:{name[:100]}"
+
+
+def _of_address(address: str | None) -> str:
+    """As the counter names an address. Who has one IPv6 address has a /64 of them."""
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return "address:unknown"
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return f"address:{ipaddress.ip_network((parsed, 64), strict=False)}"
+    return f"address:{parsed}"
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("wrong name or password, or a token that no longer counts")

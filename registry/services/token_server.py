@@ -1,0 +1,125 @@
+"""The token server: from who somebody is to a token that says what was granted."""
+
+import secrets
+from dataclasses import dataclass, replace
+
+from registry.auth import opaque, tokens
+from registry.auth.opaque import TokenKind
+from registry.auth.scopes import Scopes
+from registry.auth.tokens import Grant, Parties, Ticket
+from registry.core.access import Action, Actor, Principal, TokenScope, credential_subject
+from registry.core.errors import NameInvalid
+from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT
+from registry.core.names import RepositoryName
+from registry.metadata import access as access_rows
+from registry.metadata import audit
+from registry.metadata import tokens as token_rows
+from registry.metadata.audit import Entry
+from registry.metadata.database import Connection, Database
+from registry.metadata.tokens import NewToken
+from registry.services.access import Access, Rights
+from registry.services.clock import Clock
+from registry.services.keys import Keys
+
+CLIENT_NAME_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """An access token, what it grants in the protocol's words, and its times in seconds."""
+
+    token: str
+    scope: str
+    issued_at_s: int
+    life_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenServer:
+    """Issues tokens. `refresh_ttl_s` 0: no refresh tokens."""
+
+    database: Database
+    access: Access
+    keys: Keys
+    clock: Clock
+    parties: Parties
+    token_ttl_s: int
+    refresh_ttl_s: int
+
+    async def issue(self, principal: Principal, scopes: Scopes, service: str) -> Issued:
+        """A token for what `principal` may do of what is asked; that this is less is no error."""
+        grants: dict[str, Grant] = {}
+        revision = self.access.revision if principal.account_id is None else principal.revision
+        for text, asked in scopes.repositories.items():
+            try:
+                name = RepositoryName.parse(text)
+            except NameInvalid:
+                continue
+            rights = await self.access.rights(principal, name)
+            grants[name] = _grant(rights, asked)
+            revision = min(revision, rights.revision)
+        now_ms = self.clock()
+        life_s = self._life_s(principal, now_ms)
+        ticket = Ticket(
+            replace(principal, revision=revision),
+            grants,
+            scopes.catalog and _may_list(principal),
+            now_ms // 1000,
+            now_ms // 1000 + life_s,
+            secrets.token_hex(16),
+        )
+        keys = await self.keys.current()
+        token = tokens.issue(ticket, key=keys.signing, issuer=self.parties.issuer, service=service)
+        return Issued(token, ticket.scope, ticket.issued_at_s, life_s)
+
+    async def begin_login(self, principal: Principal, client: str, actor: Actor) -> str | None:
+        """A refresh token for this login, None where there are none. Of too many for one account the oldest ends."""
+        if not self.refresh_ttl_s or principal.account_id is None or principal.credential.startswith(REFRESHED):
+            return None
+        secret = opaque.new(TokenKind.REFRESH)
+        now = self.clock()
+        expires_at = now + self.refresh_ttl_s * 1000
+        new = NewToken(
+            account_id=principal.account_id,
+            kind=token_rows.REFRESH,
+            name=client[:CLIENT_NAME_CHARS] or "unknown client",
+            secret_hash=opaque.hashed(secret),
+            limits=principal.limits,
+            expires_at=expires_at if principal.expires_at is None else min(expires_at, principal.expires_at),
+            parent_id=principal.credential_id,
+        )
+
+        def add(connection: Connection) -> None:
+            token_id = token_rows.add(connection, new, now=now)
+            known = token_rows.of_account(connection, new.account_id, token_rows.REFRESH)
+            gone = token_rows.expired(connection, new.account_id, now=now)
+            gone += [token.id for token in known[:-REFRESH_TOKENS_PER_ACCOUNT]]
+            if gone:
+                token_rows.remove(connection, gone)
+                access_rows.note_changes(connection, map(credential_subject, gone), now=now)
+            audit.append(connection, actor, [Entry("login.begun", target=f"refresh token {token_id}")], now=now)
+
+        await self.database.write(add)
+        return secret
+
+    def _life_s(self, principal: Principal, now_ms: int) -> int:
+        """No longer than the credential that it was got with."""
+        if principal.expires_at is None:
+            return self.token_ttl_s
+        return max(1, min(self.token_ttl_s, (principal.expires_at - now_ms) // 1000))
+
+
+REFRESHED = "refresh"
+"""How a credential begins that is a refresh token: no second one is got with it."""
+
+
+def _grant(rights: Rights, asked: frozenset[Action]) -> Grant:
+    actions = asked & rights.actions
+    if not actions:
+        # Says nothing of the repository: it may be one that this caller must not know of.
+        return Grant(frozenset())
+    return Grant(actions, rights.facts.repository_id, rights.facts.namespace_id)
+
+
+def _may_list(principal: Principal) -> bool:
+    return principal.limits is None or bool(principal.limits.scopes - {TokenScope.DELETE})
