@@ -75,8 +75,12 @@ class Request:
 
     def header(self, name: bytes) -> str | None:
         """The value of a header, None if absent. Several of one name are joined with commas (RFC 9110 §5.3)."""
-        values = [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+        values = self.header_values(name)
         return ", ".join(values) if values else None
+
+    def header_values(self, name: bytes) -> list[str]:
+        """Every value of a header, apart."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
 
     def query(self) -> dict[str, list[str]]:
         """The fields of the query, each with its values in order. Raises InvalidRequest if there are too many."""
@@ -131,6 +135,15 @@ class Request:
                 batch, size = [], 0
         if batch:
             yield batch
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, for who keeps little of it. Raises ClientGone, ContentEncodingUnsupported."""
+        self._require_plain_body()
+        while not self.body_complete:
+            piece = await self._next_piece()
+            if piece is None:
+                raise ClientGone
+            yield piece
 
     async def read_all(self, limit: int, held: "HeldBytes") -> bytes:
         """The whole body of at most `limit` bytes, accounted in `held` while it arrives. Raises ManifestTooLarge

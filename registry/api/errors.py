@@ -35,6 +35,13 @@ TABLE: dict[type[RegistryError], tuple[int, str]] = {
     errors.UploadBusy: (409, "BLOB_UPLOAD_INVALID"),
     errors.PreconditionFailed: (412, "PRECONDITION_FAILED"),
     errors.MethodNotAllowed: (405, "UNSUPPORTED"),
+    errors.Unauthenticated: (401, "UNAUTHORIZED"),
+    errors.Denied: (403, "DENIED"),
+    errors.TooManyRequests: (429, "TOOMANYREQUESTS"),
+    errors.AccountNameInvalid: (400, "NAME_INVALID"),
+    errors.PasswordInvalid: (400, "UNSUPPORTED"),
+    errors.AccountInvalid: (400, "UNSUPPORTED"),
+    errors.AccountUnknown: (404, "UNSUPPORTED"),
     errors.Unavailable: (503, "UNAVAILABLE"),
     errors.StorageFull: (507, "UNAVAILABLE"),
     errors.ContentCorrupt: (500, "UNKNOWN"),
@@ -46,7 +53,7 @@ def answer_to(error: RegistryError, request: Request) -> Answer:
     """The answer that tells a client of `error`."""
     status, code = TABLE[type(error)]
     headers = _HEADERS.get(type(error), _no_headers)(error, request)
-    if status in (503, 507):
+    if status in (429, 503, 507):
         headers.append((b"retry-after", str(error.facts.get("retry_after_s", RETRY_AFTER_DEFAULT_S)).encode()))
     return json_answer(status, {"errors": _entries(code, error)}, headers)
 

@@ -9,12 +9,6 @@ from registry.blobstore.base import BlobReader
 from registry.core.byterange import ByteRange
 from registry.core.errors import ContentCorrupt
 
-SAFE_CONTENT: Headers = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; sandbox"),
-]
-"""For everything that somebody pushed: a browser that opens it runs nothing."""
-
 _COMMON: Headers = [(b"docker-distribution-api-version", b"registry/2.0")]
 
 

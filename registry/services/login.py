@@ -17,7 +17,7 @@ from time import monotonic
 from registry.auth import opaque
 from registry.auth.opaque import TokenKind
 from registry.auth.passwords import Passwords
-from registry.core.access import Actor, Principal
+from registry.core.access import Actor, Principal, TokenLimits
 from registry.core.errors import TooManyRequests, Unauthenticated
 from registry.core.limits import CREDENTIALS_CACHED, CREDENTIALS_CACHED_S
 from registry.metadata import accounts, audit, logins, tokens
@@ -77,6 +77,10 @@ class Login:
             self._verified.popitem(last=False)
         return found
 
+    async def count_sign_up(self, address: str | None) -> None:
+        """Count a new account of an address as an attempt of it. Raises TooManyRequests."""
+        await self._count([_of_address(address)])
+
     async def refresh(self, secret: str, address: str | None) -> Principal:
         """Who a refresh token stands for, now. Raises Unauthenticated, TooManyRequests."""
         if opaque.kind_of(secret) is not TokenKind.REFRESH:
@@ -88,6 +92,13 @@ class Login:
         await self._forgive(counted)
         await self._note_use(token, address)
         return _of_token(token)
+
+    async def limits(self, token_id: int) -> TokenLimits | None:
+        """What a token is limited to. Raises Unauthenticated if it has ended."""
+        token = await self._database.point(lambda connection: tokens.get(connection, token_id))
+        if token is None:
+            raise Unauthenticated("the token has ended", error="invalid_token")
+        return token.limits
 
     def _remembered(self, key: bytes) -> Principal | None:
         found = self._verified.get(key)

@@ -1,28 +1,29 @@
 """end-2, end-10: blobs out, and their removal from a repository."""
 
 from registry.api.asgi import Headers, Request
-from registry.api.responses import SAFE_CONTENT, Answer, BlobAnswer
+from registry.api.responses import Answer, BlobAnswer
 from registry.api.v2.conditions import etag, not_modified
-from registry.api.v2.target import Services, Target
+from registry.api.v2.gate import Visit
+from registry.api.v2.services import Services
 from registry.blobstore.base import BlobReader
 from registry.core.byterange import ByteRange, parse_range
 from registry.core.digest import Digest
 from registry.core.errors import InvalidRequest
 
 
-async def head_blob(services: Services, request: Request, target: Target) -> Answer:
+async def head_blob(services: Services, request: Request, visit: Visit) -> Answer:
     """Whether the repository has the blob, and its size."""
-    digest = target.digest
-    blob = await services.pull.stat_blob(target.name, digest)
+    digest = visit.digest
+    blob = await services.pull.stat_blob(visit.access, digest)
     if not_modified(request, digest):
         return Answer(304, _headers(digest))
     return Answer(200, [*_headers(digest), _CONTENT_TYPE], length=blob.size)
 
 
-async def get_blob(services: Services, request: Request, target: Target) -> Answer | BlobAnswer:
+async def get_blob(services: Services, request: Request, visit: Visit) -> Answer | BlobAnswer:
     """The blob or a range of it."""
-    digest = target.digest
-    reader = await services.pull.open_blob(target.name, digest)
+    digest = visit.digest
+    reader = await services.pull.open_blob(visit.access, digest)
     try:
         if not_modified(request, digest):
             await reader.aclose()
@@ -33,9 +34,9 @@ async def get_blob(services: Services, request: Request, target: Target) -> Answ
         raise
 
 
-async def delete_blob(services: Services, request: Request, target: Target) -> Answer:
+async def delete_blob(services: Services, request: Request, visit: Visit) -> Answer:
     """Stop showing the blob in this repository; 405 while a manifest of it needs the blob."""
-    await services.remove.blob(target.name, target.digest)
+    await services.remove.blob(visit.access, visit.digest)
     return Answer(202)
 
 
@@ -47,7 +48,6 @@ def _headers(digest: Digest) -> Headers:
         (b"docker-content-digest", str(digest).encode()),
         (b"etag", etag(digest)),
         (b"accept-ranges", b"bytes"),
-        *SAFE_CONTENT,
     ]
 
 

@@ -2,56 +2,58 @@
 
 from registry.api.asgi import Request
 from registry.api.errors import json_answer
-from registry.api.responses import SAFE_CONTENT, Answer
+from registry.api.responses import Answer
+from registry.api.v2.gate import Visit
 from registry.api.v2.paging import next_link, page_after, page_size
-from registry.api.v2.target import Services, Target
+from registry.api.v2.services import Services
 from registry.core.errors import PageInvalid
 from registry.core.manifest import OCI_INDEX
 
 
-async def ping(services: Services, request: Request, target: Target) -> Answer:
+async def ping(services: Services, request: Request, visit: Visit) -> Answer:
     """That this is a registry."""
     return json_answer(200, {})
 
 
-async def get_catalog(services: Services, request: Request, target: Target) -> Answer:
+async def get_catalog(services: Services, request: Request, visit: Visit) -> Answer:
     """The repositories, in byte order."""
     query = request.query()
     count = page_size(query)
-    page = await services.catalog.repositories(after=page_after(query), count=count)
+    caller = await services.gate.lister(visit.caller)
+    page = await services.catalog.repositories(caller, after=page_after(query), count=count)
     headers = []
     if page.more:
         headers = next_link("/v2/_catalog", [("last", page.names[-1]), ("n", str(count or len(page.names)))])
     return json_answer(200, {"repositories": page.names}, headers)
 
 
-async def get_tags(services: Services, request: Request, target: Target) -> Answer:
+async def get_tags(services: Services, request: Request, visit: Visit) -> Answer:
     """The tags of a repository, in byte order; all of them where no `n` is given."""
-    name, query = target.name, request.query()
+    access, query = visit.access, request.query()
     count = page_size(query)
-    page = await services.catalog.tags(name, after=page_after(query), count=count)
+    page = await services.catalog.tags(access, after=page_after(query), count=count)
     headers = []
     if page.more:
         fields = [("last", page.names[-1]), ("n", str(count or len(page.names)))]
-        headers = next_link(f"/v2/{name}/tags/list", fields)
-    return json_answer(200, {"name": name, "tags": page.names}, headers)
+        headers = next_link(f"/v2/{access.name}/tags/list", fields)
+    return json_answer(200, {"name": access.name, "tags": page.names}, headers)
 
 
-async def get_referrers(services: Services, request: Request, target: Target) -> Answer:
+async def get_referrers(services: Services, request: Request, visit: Visit) -> Answer:
     """What refers to a digest, as an image index; empty, not 404, where the registry knows nothing of it."""
-    name, digest, query = target.name, target.digest, request.query()
+    access, digest, query = visit.access, visit.digest, request.query()
     types = query.get("artifactType", [])
     count = page_size(query)
     page = await services.pull.referrers(
-        name, digest, artifact_types=types, after=_after_id(page_after(query)), count=count
+        access, digest, artifact_types=types, after=_after_id(page_after(query)), count=count
     )
     entries = ",".join(page.descriptors)
     body = f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entries}]}}'
-    headers = [(b"content-type", OCI_INDEX.encode()), *SAFE_CONTENT]
+    headers = [(b"content-type", OCI_INDEX.encode())]
     if types:
         headers.append((b"oci-filters-applied", b"artifactType"))
     if page.next_after is not None:
-        headers += next_link(f"/v2/{name}/referrers/{digest}", _next_fields(types, count, page.next_after))
+        headers += next_link(f"/v2/{access.name}/referrers/{digest}", _next_fields(types, count, page.next_after))
     return Answer(200, headers, body.encode("utf-8"))
 
 

@@ -3,22 +3,29 @@
 A route without an action cannot be written; who may do what is decided by that column.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from registry.api import errors
-from registry.api.asgi import ClientGone, Receive, Request, Scope, Send
+from registry.api.asgi import Receive, Request, Scope, Send
+from registry.api.boundary import Boundary
 from registry.api.responses import Answer, BlobAnswer
 from registry.api.v2.blobs import delete_blob, get_blob, head_blob
+from registry.api.v2.gate import Visit
 from registry.api.v2.lists import get_catalog, get_referrers, get_tags, ping
 from registry.api.v2.manifests import delete_manifest, get_manifest, put_manifest
-from registry.api.v2.target import Services, Target, locate
+from registry.api.v2.services import Services
+from registry.api.v2.target import Target, locate
 from registry.api.v2.uploads import delete_upload, get_upload, patch_upload, post_upload, put_upload
 from registry.core.access import Action
-from registry.core.errors import ContentCorrupt, MethodNotAllowed, OurFault, RegistryError, RouteUnknown
+from registry.core.errors import (
+    MethodNotAllowed,
+    RegistryError,
+    RouteUnknown,
+    Unauthenticated,
+)
 
-Handler = Callable[[Services, Request, Target], Awaitable[Answer | BlobAnswer]]
+Handler = Callable[[Services, Request, Visit], Awaitable[Answer | BlobAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,54 +77,25 @@ def _find(request: Request) -> tuple[Route, Target]:
     return route, target
 
 
-async def _drained(request: Request, answer: Answer | BlobAnswer) -> bool:
-    """`Request.drain`; an answer that will not be sent releases what it holds."""
-    try:
-        return await request.drain()
-    except BaseException:
-        await answer.aclose()
-        raise
-
-
 class DistributionApi:
-    """`/v2/` as an ASGI application. The error boundary of everything below it."""
+    """`/v2/` as an ASGI application."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._log = logging.getLogger("depotry.api")
+        self._boundary = Boundary(self._respond, self._failed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = Request(scope, receive)
-        try:
-            answer = await self._answer(request)
-            close = not await _drained(request, answer)
-            await answer.send(scope, send, close=close)
-        except (ClientGone, ConnectionError):
-            scope["depotry.error"] = "CLIENT_GONE"
-        except OurFault as error:
-            # In the middle of a body the only honest thing left is to cut the connection.
-            scope["depotry.error"] = errors.TABLE[type(error)][1]
-            self._log.error("a download was cut: %s %s", error.message, error.facts)
+        await self._boundary(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Answer | BlobAnswer:
-        try:
-            route, target = _find(request)
-            request.scope["depotry.route"] = route
-            return await route.handler(self._services, request, target)
-        except RegistryError as error:
-            return self._failed(request, error)
-        except (ClientGone, ConnectionError):
-            raise
-        except Exception:  # noqa: BLE001 - the boundary: whatever it was, the client gets an answer and the log the reason
-            self._log.exception("a request failed")
-            return errors.internal_error()
+    async def _respond(self, request: Request) -> Answer | BlobAnswer:
+        route, target = _find(request)
+        request.scope["depotry.route"] = route
+        visit = await self._services.gate.admit(request, route.action, target)
+        return await route.handler(self._services, request, visit)
 
-    def _failed(self, request: Request, error: RegistryError) -> Answer:
+    def _failed(self, error: RegistryError, request: Request) -> Answer:
         answer = errors.answer_to(error, request)
-        request.scope["depotry.error"] = errors.TABLE[type(error)][1]
-        if answer.status >= 500:
-            # That a blob is corrupt is known, and where that was found out does not matter.
-            cause = None if isinstance(error, ContentCorrupt) else error
-            self._log.error("%s %s", error.message, error.facts, exc_info=cause)
+        if isinstance(error, Unauthenticated):
+            answer.headers.extend(self._services.challenges.headers(error, request))
         return answer

@@ -1,31 +1,10 @@
 """Which endpoint a path means. Names may contain any of the words that endpoints use, so it is read from the right."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from registry.api.asgi import HeldBytes
 from registry.core.digest import Digest
 from registry.core.errors import NameInvalid
 from registry.core.names import Reference, RepositoryName
-from registry.services.catalog import Catalog
-from registry.services.pull import Pull
-from registry.services.push import Push
-from registry.services.remove import Remove
-from registry.services.uploads import Uploads
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the handlers call, and the settings that are HTTP's own."""
-
-    pull: Pull
-    push: Push
-    uploads: Uploads
-    remove: Remove
-    catalog: Catalog
-    manifest_max_bytes: int
-    verify_on_read: bool
-    held: HeldBytes
 
 
 class Target(NamedTuple):

@@ -2,7 +2,8 @@
 
 from registry.api.asgi import Headers, Request
 from registry.api.responses import Answer
-from registry.api.v2.target import Services, Target
+from registry.api.v2.gate import Visit
+from registry.api.v2.services import Services
 from registry.core.byterange import parse_chunk_range
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import DigestInvalid, NameInvalid, RangeInvalid
@@ -10,59 +11,61 @@ from registry.core.names import RepositoryName
 from registry.services.uploads import Chunk
 
 
-async def post_upload(services: Services, request: Request, target: Target) -> Answer:
+async def post_upload(services: Services, request: Request, visit: Visit) -> Answer:
     """Begin an upload; or a whole blob with `?digest=`; or a mount with `?mount=`, which falls back to an upload."""
-    name, query = target.name, request.query()
+    access, query = visit.access, request.query()
+    name = access.name
     if "mount" in query:
         digest = Digest.parse(query["mount"][-1])
-        if await _mounted(services, name, digest, query.get("from")):
+        if await _mounted(services, visit, digest, query.get("from")):
             return _stored(name, digest)
     elif "digest" in query:
         digest = Digest.parse(query["digest"][-1])
-        open_id = await services.uploads.receive_whole(name, digest, request.batches())
+        open_id = await services.uploads.receive_whole(access, digest, request.batches())
         return _stored(name, digest) if open_id is None else _accepted(name, open_id, 0)
     algorithm = Algorithm.parse(query.get("digest-algorithm", ["sha256"])[-1])
-    return _accepted(name, await services.uploads.start(name, algorithm), 0)
+    return _accepted(name, await services.uploads.start(access, algorithm), 0)
 
 
-async def patch_upload(services: Services, request: Request, target: Target) -> Answer:
+async def patch_upload(services: Services, request: Request, visit: Visit) -> Answer:
     """Add a chunk at the end of an upload. Where it says where it belongs, that must be the end."""
-    name = target.name
-    offset = await services.uploads.append(name, target.tail, _chunk(request))
-    return _accepted(name, target.tail, offset)
+    name = visit.access.name
+    offset = await services.uploads.append(visit.access, visit.target.tail, _chunk(request))
+    return _accepted(name, visit.target.tail, offset)
 
 
-async def put_upload(services: Services, request: Request, target: Target) -> Answer:
+async def put_upload(services: Services, request: Request, visit: Visit) -> Answer:
     """Finish an upload, with or without a last chunk; the whole must have `?digest=`."""
-    name = target.name
+    name = visit.access.name
     digests = request.query().get("digest")
     if not digests:
         raise DigestInvalid("the digest of the whole blob is needed to finish an upload: ?digest=")
     digest = Digest.parse(digests[-1])
-    await services.uploads.finish(name, target.tail, digest, _chunk(request))
+    await services.uploads.finish(visit.access, visit.target.tail, digest, _chunk(request))
     return _stored(name, digest)
 
 
-async def get_upload(services: Services, request: Request, target: Target) -> Answer:
+async def get_upload(services: Services, request: Request, visit: Visit) -> Answer:
     """How far an upload has come."""
-    name = target.name
-    offset = await services.uploads.status(name, target.tail)
-    return Answer(204, _place(name, target.tail, offset))
+    name = visit.access.name
+    offset = await services.uploads.status(visit.access, visit.target.tail)
+    return Answer(204, _place(name, visit.target.tail, offset))
 
 
-async def delete_upload(services: Services, request: Request, target: Target) -> Answer:
+async def delete_upload(services: Services, request: Request, visit: Visit) -> Answer:
     """Give an upload up."""
-    await services.uploads.cancel(target.name, target.tail)
+    await services.uploads.cancel(visit.access, visit.target.tail)
     return Answer(204)
 
 
-async def _mounted(services: Services, name: RepositoryName, digest: Digest, sources: list[str] | None) -> bool:
+async def _mounted(services: Services, visit: Visit, digest: Digest, sources: list[str] | None) -> bool:
     """A source that cannot be a repository is one that does not have the blob."""
     try:
-        source = None if sources is None else RepositoryName.parse(sources[-1])
+        name = None if sources is None else RepositoryName.parse(sources[-1])
     except NameInvalid:
         return False
-    return await services.uploads.mount(name, digest, source)
+    source = await services.gate.source(visit, name)
+    return source is not None and await services.uploads.mount(visit.access, digest, source)
 
 
 def _chunk(request: Request) -> Chunk:

@@ -1,0 +1,61 @@
+"""The error boundary: whatever goes wrong below it becomes an answer, or the end of a connection, and a log line."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from registry.api import errors
+from registry.api.asgi import ClientGone, Receive, Request, Scope, Send
+from registry.api.responses import Answer, BlobAnswer
+from registry.core.errors import ContentCorrupt, OurFault, RegistryError
+
+Respond = Callable[[Request], Awaitable[Answer | BlobAnswer]]
+Failed = Callable[[RegistryError, Request], Answer]
+
+
+class Boundary:
+    """An ASGI application of a function from request to answer, and of one from error to answer."""
+
+    def __init__(self, respond: Respond, failed: Failed) -> None:
+        self._respond = respond
+        self._failed = failed
+        self._log = logging.getLogger("depotry.api")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+            close = not await _drained(request, answer)
+            await answer.send(scope, send, close=close)
+        except (ClientGone, ConnectionError):
+            scope["depotry.error"] = "CLIENT_GONE"
+        except OurFault as error:
+            # In the middle of a body the only honest thing left is to cut the connection.
+            scope["depotry.error"] = errors.TABLE[type(error)][1]
+            self._log.error("a download was cut: %s %s", error.message, error.facts)
+
+    async def _answer(self, request: Request) -> Answer | BlobAnswer:
+        try:
+            return await self._respond(request)
+        except RegistryError as error:
+            answer = self._failed(error, request)
+            request.scope["depotry.error"] = errors.TABLE[type(error)][1]
+            if answer.status >= 500:
+                # That a blob is corrupt is known, and where that was found out does not matter.
+                cause = None if isinstance(error, ContentCorrupt) else error
+                self._log.error("%s %s", error.message, error.facts, exc_info=cause)
+            return answer
+        except (ClientGone, ConnectionError):
+            raise
+        except Exception:  # noqa: BLE001 - the boundary: whatever it was, the client gets an answer and the log the reason
+            self._log.exception("a request failed")
+            return errors.internal_error()
+
+
+async def _drained(request: Request, answer: Answer | BlobAnswer) -> bool:
+    """`Request.drain`; an answer that will not be sent releases what it holds."""
+    try:
+        return await request.drain()
+    except BaseException:
+        await answer.aclose()
+        raise

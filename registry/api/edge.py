@@ -1,0 +1,90 @@
+"""Where a request really comes from, what every answer says to a browser, and how many requests one client may send."""
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Sequence
+from time import monotonic
+
+from registry.api.asgi import Headers, Scope
+from registry.core.errors import TooManyRequests
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+CLIENTS_KNOWN = 50_000
+BURST_S = 10.0
+"""A client that was quiet may send what is allowed in this time at once."""
+_HOPS_MAX = 32
+
+_SECURITY: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_ONLY_TLS: Headers = [(b"strict-transport-security", b"max-age=31536000")]
+
+
+class Edge:
+    """The border to the outside."""
+
+    def __init__(self, trusted_proxies: Sequence[Network], *, is_https: bool) -> None:
+        self._trusted = tuple(trusted_proxies)
+        self.security: Headers = [*_SECURITY, *_ONLY_TLS] if is_https else _SECURITY
+        """For every answer: whatever it holds, a browser runs nothing of it and shows it in no frame."""
+
+    def address(self, scope: Scope) -> str | None:
+        """The address of the client: that of the connection, or, where that is a proxy that the operator trusts, the
+        last one in `X-Forwarded-For` that is none. Anybody else's header means nothing."""
+        client = scope.get("client")
+        if client is None:
+            return None
+        address: str = client[0]
+        if not self._trusted or not self._is_trusted(address):
+            return address
+        hops = [
+            hop.strip()
+            for key, value in scope["headers"]
+            if key == b"x-forwarded-for"
+            for hop in value.decode("latin-1").split(",")
+        ]
+        for hop in hops[: -_HOPS_MAX - 1 : -1]:
+            try:
+                address = str(ipaddress.ip_address(hop))
+            except ValueError:
+                # Whoever wrote this is the last one that is known.
+                return address
+            if not self._is_trusted(address):
+                return address
+        return address
+
+    def _is_trusted(self, text: str) -> bool:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._trusted)
+
+
+class RequestLimit:
+    """A rate for each client of this worker: so many requests a second on average, with bursts. 0 is no limit."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._spent: OrderedDict[object, tuple[float, float]] = OrderedDict()
+        """By client: requests in the bucket, and when that was so."""
+
+    def take(self, client: object) -> None:
+        """Count one request. Raises TooManyRequests."""
+        if not self._per_s:
+            return
+        now = monotonic()
+        level, since = self._spent.pop(client, (0.0, now))
+        level = max(0.0, level - (now - since) * self._per_s) + 1
+        is_over = level > self._per_s * BURST_S
+        self._spent[client] = (level - 1 if is_over else level, now)
+        if len(self._spent) > CLIENTS_KNOWN:
+            self._spent.popitem(last=False)
+        if is_over:
+            raise TooManyRequests(f"more than {self._per_s:g} requests a second", retry_after_s=1)

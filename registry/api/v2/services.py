@@ -1,0 +1,27 @@
+"""What the handlers of the distribution API stand on."""
+
+from dataclasses import dataclass
+
+from registry.api.asgi import HeldBytes
+from registry.api.v2.gate import Challenges, Gate
+from registry.services.catalog import Catalog
+from registry.services.pull import Pull
+from registry.services.push import Push
+from registry.services.remove import Remove
+from registry.services.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the handlers call, and the settings that are HTTP's own."""
+
+    pull: Pull
+    push: Push
+    uploads: Uploads
+    remove: Remove
+    catalog: Catalog
+    manifest_max_bytes: int
+    verify_on_read: bool
+    held: HeldBytes
+    gate: Gate
+    challenges: Challenges
