@@ -151,7 +151,7 @@ class RegistryProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the way back open if a whole request still waits for its answer; TLS has no such half."""
         running = self._running
-        if self._is_tls:
+        if self.is_tls:
             if running is not None:
                 running.disconnect()
             self._close()
@@ -164,7 +164,8 @@ class RegistryProtocol(HttpToolsProtocol):
         return True
 
     @property
-    def _is_tls(self) -> bool:
+    def is_tls(self) -> bool:
+        """Whether there is a TLS session under this connection."""
         return self.scheme == "https"
 
     def _cut(self, _now: float) -> None:
@@ -172,8 +173,10 @@ class RegistryProtocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close after what is written. With TLS the client has to say goodbye too, and gets a little time for it."""
-        self.transport.close()
-        if self._is_tls:
+        if not self.transport.is_closing():
+            # asyncio's TLS transport cannot be aborted any more after a second close.
+            self.transport.close()
+        if self.is_tls:
             self._ignores_input = True
             self._watch_writing()
             self._linger()
@@ -408,7 +411,7 @@ class RegistryProtocol(HttpToolsProtocol):
             return
         was_started = cycle.response_started
         cycle.disconnect()
-        if was_started and self._is_tls:
+        if was_started and self.is_tls:
             # A regular end would tell the client that it has everything.
             self._cut(self.loop.time())
         elif was_started:
@@ -460,7 +463,7 @@ class RegistryProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self.flow.resume_reading()
-        if self._is_tls and has_read_all:
+        if self.is_tls and has_read_all:
             self._close()
             return
         if self.transport.can_write_eof():
@@ -471,7 +474,7 @@ class RegistryProtocol(HttpToolsProtocol):
     def _end_linger(self, now: float) -> None:
         if self._unsent():
             self._linger()
-        elif self._is_tls and not self.transport.is_closing():
+        elif self.is_tls and not self.transport.is_closing():
             self._close()
         else:
             self._cut(now)
@@ -486,11 +489,11 @@ class RegistryProtocol(HttpToolsProtocol):
     def _unsent(self) -> int:
         """Bytes that the client has not taken. With TLS those in the kernel stand for the buffer below TLS as well."""
         buffered = self.transport.get_write_buffer_size()
-        return buffered + queued_bytes(self.transport) if self._is_tls else buffered
+        return buffered + queued_bytes(self.transport) if self.is_tls else buffered
 
     def _mark(self) -> tuple[int, int]:
         """Changes whenever the client takes something."""
-        return self._unsent(), acknowledged_bytes(self.transport) if self._is_tls else 0
+        return self._unsent(), acknowledged_bytes(self.transport) if self.is_tls else 0
 
     def _watch_writing(self) -> None:
         now = self.loop.time()

@@ -122,9 +122,11 @@ async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
 
 
 class LogEvents(logging.Handler):
-    """Each line of the log is an event."""
+    """Each line of our log is an event, and what the libraries complain about."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith("depotry") and record.levelno < logging.WARNING:
+            return
         facts = {name: getattr(record, name) for name in ("count", "limit", "client") if hasattr(record, name)}
         say("log", level=record.levelname, name=record.name, text=record.getMessage(), **facts)
 
