@@ -121,18 +121,21 @@ def queued_bytes(transport: asyncio.Transport) -> int:
     see, holds any. Zero where the system cannot say, and for a closed connection.
     """
     answer = bytearray(_INT.size)
-    with contextlib.suppress(OSError, ValueError):
-        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, answer)
+    below = transport.get_extra_info("socket")
+    if below is not None:
+        with contextlib.suppress(OSError, ValueError):
+            fcntl.ioctl(below.fileno(), termios.TIOCOUTQ, answer)
     return int(_INT.unpack(answer)[0])
 
 
 def acknowledged_bytes(transport: asyncio.Transport) -> int:
     """Bytes that the client's side has taken so far; 0 where the system cannot say."""
     option = getattr(socket, "TCP_INFO", None)
-    if option is None:
+    below = transport.get_extra_info("socket")
+    if option is None or below is None:
         return 0
     try:
-        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, option, _ACKED.size)
+        info = below.getsockopt(socket.IPPROTO_TCP, option, _ACKED.size)
     except OSError:
         return 0
     return int(_ACKED.unpack(info)[0]) if len(info) == _ACKED.size else 0
