@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
     from registry.app import Stores
+    from registry.server.protocol import ConnectionLimits
+    from registry.server.tls import ServerTls
 
 T = TypeVar("T")
 Command = Callable[..., None]
@@ -53,18 +55,19 @@ def serve(config_file: Path | None, **flags: object) -> None:
     from registry import logs
     from registry.app import Application, open_stores
     from registry.server import run
-    from registry.server.protocol import ConnectionLimits
+    from registry.server.listener import Listener
 
     logs.set_up(log_format=settings.log_format, level=settings.log_level)
+    tls = _tls(settings)
     try:
         listeners = [
-            run.bind(settings.host, settings.port),
-            run.bind(settings.metrics_host, settings.effective_metrics_port),
+            Listener(run.bind(settings.host, settings.port), tls),
+            Listener(run.bind(settings.metrics_host, settings.effective_metrics_port), is_limited=False),
         ]
     except OSError as error:
         _fail(f"{error.strerror} (see --host, --port, --metrics-port)")
     stores = _opened(lambda: open_stores(settings, upgrade=True))
-    ports = [listener.getsockname()[1] for listener in listeners]
+    ports = [listener.socket.getsockname()[1] for listener in listeners]
     application = Application(
         settings, stores, operator_port=ports[1], announce=lambda: click.echo(_welcome(settings, *ports))
     )
@@ -72,10 +75,31 @@ def serve(config_file: Path | None, **flags: object) -> None:
         cast("ASGI3Application", application.asgi),
         listeners,
         lifecycle=application,
-        limits=ConnectionLimits(
-            header_timeout_s=settings.header_timeout_s, body_min_bytes_per_s=settings.body_min_bytes_per_s
-        ),
+        limits=_limits(settings),
         drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def _tls(settings: Settings) -> "ServerTls | None":
+    from registry.server.tls import ServerTls, TlsProblem
+
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    try:
+        return ServerTls(settings.tls_cert_file, settings.tls_key_file)
+    except TlsProblem as problem:
+        _fail(f"{problem} (see --tls-cert-file, --tls-key-file)")
+
+
+def _limits(settings: Settings) -> "ConnectionLimits":
+    from registry.server.protocol import ConnectionLimits
+
+    return ConnectionLimits(
+        header_timeout_s=settings.header_timeout_s,
+        body_min_bytes_per_s=settings.body_min_bytes_per_s,
+        connections_per_address=settings.connections_per_address,
+        connections_max=settings.connections_max,
+        trusted_proxies=settings.trusted_proxies,
     )
 
 
@@ -171,11 +195,12 @@ def _fail(problem: str) -> NoReturn:
 def _welcome(settings: Settings, port: int, metrics_port: int) -> str:
     local = is_loopback(settings.host) or settings.host in ("0.0.0.0", "::")  # noqa: S104
     registry = _authority("localhost" if local else settings.host, port)
+    scheme = "https" if settings.tls_cert_file else "http"
     warning = ""
     if settings.expose_without_login:
         warning = "\n  Anyone who can reach this address may read, overwrite and delete everything.\n"
     return f"""\
-Depotry {__version__}, an OCI registry, is at http://{_authority(settings.host, port)}
+Depotry {__version__}, an OCI registry, is at {scheme}://{_authority(settings.host, port)}
   database  {settings.database_path.absolute()}
   blobs     {settings.storage_path.absolute()}
   health    http://{_authority(settings.metrics_host, metrics_port)}/readyz and /metrics

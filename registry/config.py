@@ -42,6 +42,8 @@ _URL_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
 _DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 class ConfigProblems(Exception):
     """The configuration cannot be used. `problems` has one line for each reason, naming its source."""
@@ -118,6 +120,26 @@ def _check_storage(value: object) -> object:
     return checked.replace("file:///", "file:/", 1)
 
 
+def _parse_networks(value: object) -> object:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list of networks such as 10.0.0.0/8")
+    return tuple(_network(part) for part in value)
+
+
+def _network(value: object) -> Network:
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    try:
+        # Only texts: a number is an address to Python, and never what somebody meant.
+        return ipaddress.ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f"{str(value)[:50]!r} is not a network such as 10.0.0.0/8 or an address") from None
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_parse_networks)]
+TextPath = Annotated[Path, BeforeValidator(_check_path)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 FineSeconds = Annotated[float, BeforeValidator(parse_duration)]
@@ -135,7 +157,7 @@ class Settings(BaseModel):
         description="Address to listen on; other than loopback needs expose_without_login.",
     )
     port: Port = Field(default=5000, description="TCP port to listen on; 0 takes any free one.")
-    data: Annotated[Path, BeforeValidator(_check_path)] = Field(
+    data: TextPath = Field(
         default=Path("depotry-data"),
         description="Folder of everything that is stored; made when it is missing.",
     )
@@ -159,6 +181,28 @@ class Settings(BaseModel):
         default=None,
         description="TCP port of /metrics, /livez and /readyz; 0 takes any free one.",
         json_schema_extra={"default_text": "<port> + 1"},
+    )
+    tls_cert_file: TextPath | None = Field(
+        default=None,
+        description="PEM file of the certificate and its chain: with it, the registry speaks https.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    tls_key_file: TextPath | None = Field(
+        default=None,
+        description="PEM file of the key to that certificate, without a password.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Networks of the proxies in front of it, separated by commas:"
+        " connections_per_address is not for them.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    connections_per_address: int = Field(
+        default=256, ge=1, description="Connections that one IPv4 address, or one /64 of IPv6, may have at once."
+    )
+    connections_max: int = Field(
+        default=2048, ge=1, le=1_000_000, description="Connections that all clients together may have at once."
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="Form of log lines; auto is text on a terminal and json elsewhere."
@@ -235,11 +279,11 @@ class Settings(BaseModel):
         return self.port + 1 if self.port else 0
 
     def masked(self) -> dict[str, object]:
-        """Each setting with its effective value as TOML can hold it, passwords replaced by `***`."""
+        """Each setting that has a value, as TOML can hold it, passwords replaced by `***`."""
         values: dict[str, object] = {name: getattr(self, name) for name in type(self).model_fields}
         values |= {"database": self.database_url, "storage": self.storage_url}
         values["metrics_port"] = self.effective_metrics_port
-        return {name: _shown(value) for name, value in values.items()}
+        return {name: _shown(value) for name, value in values.items() if value is not None}
 
     def toml(self) -> str:
         """`masked()` as a TOML file that `load` takes back."""
@@ -251,6 +295,8 @@ def _shown(value: object) -> object:
         return MASK
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return mask_url(value) if isinstance(value, str) else value
@@ -265,6 +311,8 @@ def _toml(value: object) -> str:
     # A JSON string is a TOML string as long as nothing beyond ASCII is escaped, and DEL is.
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -402,6 +450,11 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
         yield f"{labels.get('port', 'port')}: the metrics port would be {PORT_MAX + 1}; set metrics_port"
     if settings.port and settings.port == settings.effective_metrics_port:
         yield f"{labels.get('metrics_port', 'metrics_port')}: is the same as port; it needs one of its own"
+    pair = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
+    missing = [name for name, value in pair.items() if value is None]
+    if len(missing) == 1:
+        [given] = pair.keys() - missing
+        yield f"{labels.get(given, given)}: needs {missing[0]} too; TLS takes both"
 
 
 def is_loopback(host: str) -> bool:

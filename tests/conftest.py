@@ -1,6 +1,7 @@
 """Fixtures that every room's tests may use, and the rule that in CI nothing is skipped."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def start_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
     """Starts real servers, each on a free port; whatever still runs at the end is killed."""
     started: list[Registry] = []
 
-    def start(*flags: str, data: Path | None = None) -> Registry:
-        registry = Registry.start(data or tmp_path / "data", *flags)
+    def start(*flags: str, data: Path | None = None, tls: ssl.SSLContext | None = None) -> Registry:
+        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls)
         started.append(registry)
         return registry
 

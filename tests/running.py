@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -45,9 +46,13 @@ class Registry:
     port: int
     metrics_port: int
     log: Path
+    tls: ssl.SSLContext | None = None
+    """Trusts the certificate of a server that has one."""
 
     @classmethod
-    def start(cls, data: Path, *flags: str, env: dict[str, str] | None = None) -> "Registry":
+    def start(
+        cls, data: Path, *flags: str, env: dict[str, str] | None = None, tls: ssl.SSLContext | None = None
+    ) -> "Registry":
         """Start a server on free ports and wait until it answers."""
         data.parent.mkdir(parents=True, exist_ok=True)
         number = len(list(data.parent.glob(f"{data.name}-*.log")))
@@ -58,7 +63,7 @@ class Registry:
             process = subprocess.Popen(
                 command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
             )
-        registry = cls(process, data, 0, 0, log)
+        registry = cls(process, data, 0, 0, log, tls)
         try:
             wait_until(registry._is_ready, limit_s=START_LIMIT_S, what="the server's answer")
         except BaseException:
@@ -69,13 +74,13 @@ class Registry:
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, f"the server ended: {self.output()}"
         text = self.output()
-        address = re.search(r"is at http://[^:\s]+:(\d+)", text)
+        address = re.search(r"is at https?://[^:\s]+:(\d+)", text)
         metrics = re.search(r"health +http://\S+?:(\d+)/", text)
         if address is None or metrics is None:
             return False
         self.port, self.metrics_port = int(address[1]), int(metrics[1])
         try:
-            return httpx2.get(f"{self.url}/v2/", timeout=5).status_code == 200
+            return httpx2.get(f"{self.url}/v2/", timeout=5, verify=self.tls or True).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -87,7 +92,7 @@ class Registry:
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://{self.address}"
+        return f"{'https' if self.tls else 'http'}://{self.address}"
 
     @property
     def metrics_url(self) -> str:
@@ -104,7 +109,7 @@ class Registry:
 
     def client(self) -> httpx2.Client:
         """A new HTTP client with the base URL set."""
-        return httpx2.Client(base_url=self.url, timeout=60)
+        return httpx2.Client(base_url=self.url, timeout=60, verify=self.tls or True)
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""

@@ -3,9 +3,11 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -13,7 +15,8 @@ import pytest
 
 from registry.core.digest import Digest
 from registry.metadata import sqlite
-from tests.running import Registry
+from tests.certificates import make_pair
+from tests.running import Registry, wait_until
 
 
 def depotry(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -73,6 +76,59 @@ def test_a_port_in_use_is_told(registry: Registry, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert f"port {registry.port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_serve_speaks_https_with_a_certificate(start_registry: Callable[..., Registry], tmp_path: Path) -> None:
+    """Uploads and downloads to the byte; metrics stay plain, also when no connection is left for clients."""
+    pair = make_pair(tmp_path, "depotry")
+    tls = ("--tls-cert-file", str(pair.cert), "--tls-key-file", str(pair.key))
+    registry = start_registry(*tls, "--connections-per-address", "2", tls=pair.trusting())
+    assert f"is at https://127.0.0.1:{registry.port}\n" in registry.output()
+    content = os.urandom(1 << 20)
+    digest = push(registry, content)
+    with registry.client() as client, registry.client() as other:
+        assert client.get(f"/v2/a/blobs/{digest}").content == content
+        assert other.get(f"/v2/a/blobs/{digest}", headers={"Range": "bytes=1000-1999"}).content == content[1000:2000]
+        started = client.post("/v2/a/blobs/uploads/", headers={"Content-Length": "0"})
+        assert started.headers["Location"].startswith(("/", "https://"))
+        with pytest.raises(httpx2.TransportError), registry.client() as third:
+            third.get("/v2/")
+        assert "depotry_" in httpx2.get(f"{registry.metrics_url}/metrics").text
+        assert httpx2.get(f"{registry.metrics_url}/readyz").status_code == 200
+    with pytest.raises(httpx2.TransportError):
+        httpx2.get(f"http://{registry.address}/v2/")
+    registry.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the certificate was read again" in registry.output())
+    assert registry.stop() == 0
+
+
+def test_a_client_with_too_many_connections_is_told_to_wait(start_registry: Callable[..., Registry]) -> None:
+    """503 with Retry-After, and one line in the log."""
+    registry = start_registry("--connections-max", "1")
+    with registry.client() as client:
+        wait_until(lambda: client.get("/v2/").status_code == 200)
+        with registry.client() as other:
+            answer = other.get("/v2/")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert client.get("/v2/").status_code == 200
+    [line] = [line for line in registry.log_lines() if line["event"] == "connections refused"]
+    assert (line["limit"], line["client"], line["level"]) == ("connections_max", "127.0.0.1", "warning")
+
+
+def test_a_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    """In one line, before anything is made."""
+    one, other = make_pair(tmp_path, "one"), make_pair(tmp_path, "other")
+    for cert, key, text in (
+        (one.cert, other.key, "is not the key to the certificate"),
+        (one.cert, tmp_path / "nowhere", "cannot be read: No such file"),
+        (one.key, one.key, "are not a certificate and its key"),
+    ):
+        flags = ("--tls-cert-file", str(cert), "--tls-key-file", str(key), "--data", str(tmp_path / "data"))
+        done = depotry("serve", "--port", "0", *flags)
+        assert done.returncode == 2
+        assert done.stderr.startswith("depotry: ") and done.stderr.count("\n") == 1
+        assert text in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_stats(registry: Registry) -> None:

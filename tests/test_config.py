@@ -1,5 +1,6 @@
 """Settings: precedence, every problem at once with its source, masking, and a file that loads again."""
 
+import ipaddress
 import tomllib
 from pathlib import Path
 
@@ -113,6 +114,48 @@ def test_any_other_host_needs_consent_that_says_what_it_means(host: str) -> None
 )
 def test_the_two_listeners_need_two_ports(flags: dict[str, object], message: str) -> None:
     assert problems(flags)[0].startswith(message)
+
+
+@pytest.mark.parametrize(("given", "missing"), [("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")])
+def test_tls_takes_a_certificate_and_its_key(given: str, missing: str) -> None:
+    assert problems({}, {f"DEPOTRY_{given.upper()}": "x.pem"}) == [
+        f"DEPOTRY_{given.upper()}: needs {missing} too; TLS takes both"
+    ]
+    settings = load({given: "x.pem", missing: "~/y.pem"}, {}, None)
+    assert (getattr(settings, given), getattr(settings, missing)) == (Path("x.pem"), Path("~/y.pem").expanduser())
+
+
+NETWORKS = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("192.0.2.1/32"), ipaddress.ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8,192.0.2.1,fd00::/8", " 10.0.0.0/8 , 192.0.2.1/32, fd00::/8,"])
+def test_trusted_proxies_are_a_list_or_a_text(tmp_path: Path, text: str) -> None:
+    assert load({"trusted_proxies": text}, {}, None).trusted_proxies == NETWORKS
+    assert load({}, {"DEPOTRY_TRUSTED_PROXIES": text}, None).trusted_proxies == NETWORKS
+    assert load({}, {}, toml(tmp_path, f"trusted_proxies = '{text}'")).trusted_proxies == NETWORKS
+    path = toml(tmp_path, "trusted_proxies = ['10.0.0.0/8', '192.0.2.1', 'fd00::/8']")
+    settings = load({}, {}, path)
+    assert settings.trusted_proxies == NETWORKS
+    assert load({}, {}, toml(tmp_path, settings.toml())).trusted_proxies == NETWORKS
+    assert load({"trusted_proxies": ""}, {}, path).trusted_proxies == ()
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.0/8 192.0.2.1"])
+def test_what_is_no_network_is_named(text: str) -> None:
+    assert problems({"trusted_proxies": f"::1,{text}"}) == [
+        f"--trusted-proxies: {text!r} is not a network such as 10.0.0.0/8 or an address"
+    ]
+
+
+@pytest.mark.parametrize("value", ["1", "[1]", "['']", "true"])
+def test_toml_that_is_no_list_of_networks(tmp_path: Path, value: str) -> None:
+    [line] = problems(config_file=toml(tmp_path, f"trusted_proxies = {value}\n"))
+    assert "trusted_proxies: " in line and "network" in line
+
+
+def test_there_is_room_for_at_least_one_connection() -> None:
+    lines = problems({"connections_max": "0", "connections_per_address": "0"})
+    assert [line.partition(":")[0] for line in lines] == ["--connections-per-address", "--connections-max"]
 
 
 def test_any_free_port_goes_for_both_listeners() -> None:

@@ -75,6 +75,10 @@ class Cycle(RequestResponseCycle):
         elif message["type"] == "http.response.body" and not self.response_complete:
             self._prepare_body(cast("dict[str, Any]", message))
         await super().send(message)
+        if self.protocol.is_tls and not self.response_complete:
+            # A transport with TLS neither pauses nor closes when the one below it fails: without a turn for the loop
+            # to tell, the rest of a download would be encrypted for nobody, and nothing else would run meanwhile.
+            await asyncio.sleep(0)
 
     def _prepare(self, message: dict[str, Any]) -> None:
         if self.more_body:

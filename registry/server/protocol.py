@@ -18,8 +18,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from registry.server.admission import Network, Place
 from registry.server.cycle import Cycle
 from registry.server.deadlines import Deadlines
+from registry.server.tls import acknowledged_bytes, queued_bytes
 
 _ABSOLUTE_FORM: Final = re.compile(rb"https?://([^/?#@]+)(?=[/?]|$)", re.IGNORECASE)
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
@@ -52,6 +54,11 @@ class ConnectionLimits:
     linger_bytes: int = 64 * 1024
     """Bytes that are thrown away in that time."""
     pipelined_requests: int = 128
+    connections_per_address: int = 256
+    """An IPv6 address counts with its /64."""
+    connections_max: int = 2048
+    trusted_proxies: tuple[Network, ...] = ()
+    """They carry the connections of many, so `connections_per_address` is not for them."""
 
 
 PIECE_OVERHEAD_BYTES: Final = 64
@@ -77,6 +84,10 @@ class RegistryProtocol(HttpToolsProtocol):
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
     cycle: Cycle
+    place: Place | None = None
+    """Given back when the connection is lost."""
+    was_connected: bool = False
+    """With TLS only after the handshake; before it, nothing of a connection is told to a protocol, nor its end."""
 
     @classmethod
     def limited(cls, limits: ConnectionLimits) -> type["RegistryProtocol"]:
@@ -108,18 +119,21 @@ class RegistryProtocol(HttpToolsProtocol):
         self._discarded_bytes = 0
         self._body_clock = _BodyClock()
         self._framing_debt = 0
-        self._unsent_bytes = 0
+        self._sent_mark = (0, 0)
         self._sent_at_s = 0.0
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline of the first request."""
+        self.was_connected = True
         super().connection_made(transport)
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request of the connection."""
+        if self.place is not None:
+            self.place.release()
         self._deadlines.close()
         self._ignores_input = True
         self.pipeline.clear()
@@ -127,9 +141,21 @@ class RegistryProtocol(HttpToolsProtocol):
             self._running.disconnect()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """The server stops: end now if no request is running, else after it."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._close()
+        else:
+            super().shutdown()
+
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the way back open if a whole request still waits for its answer."""
+        """Keep the way back open if a whole request still waits for its answer; TLS has no such half."""
         running = self._running
+        if self.is_tls:
+            if running is not None:
+                running.disconnect()
+            self._close()
+            return False
         is_waiting = running is not None and not running.response_complete and not running.disconnected
         if not is_waiting or self.cycle.more_body or self._in_headers or self._ignores_input:
             return False
@@ -137,8 +163,26 @@ class RegistryProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
         return True
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether there is a TLS session under this connection."""
+        return self.scheme == "https"
+
     def _cut(self, _now: float) -> None:
         self.transport.abort()
+
+    def _close(self) -> None:
+        """Close after what is written. With TLS the client has to say goodbye too, and gets a little time for it."""
+        if not self.transport.is_closing():
+            # asyncio's TLS transport cannot be aborted any more after a second close.
+            self.transport.close()
+        if self.is_tls:
+            self._ignores_input = True
+            self._watch_writing()
+            self._linger()
+
+    def _linger(self) -> None:
+        self._deadlines.set("linger", self.loop.time() + self.limits.linger_s, self._end_linger)
 
     def _await_headers(self) -> None:
         self._awaits_request = False
@@ -150,10 +194,10 @@ class RegistryProtocol(HttpToolsProtocol):
 
     def _end_idle(self, now: float) -> None:
         # What a client has not taken since the last answer, it will not take now.
-        if self.transport.get_write_buffer_size():
+        if self._unsent():
             self._cut(now)
         else:
-            self.transport.close()
+            self._close()
 
     # Bytes in
 
@@ -349,7 +393,7 @@ class RegistryProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if cycle.closes:
-            self._finish()
+            self._finish(has_read_all=not cycle.more_body)
         elif self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal_waits:
@@ -367,7 +411,10 @@ class RegistryProtocol(HttpToolsProtocol):
             return
         was_started = cycle.response_started
         cycle.disconnect()
-        if was_started:
+        if was_started and self.is_tls:
+            # A regular end would tell the client that it has everything.
+            self._cut(self.loop.time())
+        elif was_started:
             self._ignores_input = True
             self._watch_writing()
             self.transport.close()
@@ -400,10 +447,14 @@ class RegistryProtocol(HttpToolsProtocol):
             headers.append((b"retry-after", b"5"))
         lines = b"".join(b"%b: %b\r\n" % field for field in headers)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
-        self._finish()
+        self._finish(has_read_all=False)
 
-    def _finish(self) -> None:
-        """Close so that the client can read the answer: our side first, while what it sends is dropped."""
+    def _finish(self, *, has_read_all: bool) -> None:
+        """Close so that the client can read the answer: our side first, while what it sends is dropped.
+
+        TLS has no half that could be closed: who has sent everything is told the end at once, and who may still be
+        sending gets the time to read the answer, which says `connection: close`, and to close.
+        """
         self._ignores_input = True
         self.pipeline.clear()
         self._watch_writing()
@@ -412,13 +463,19 @@ class RegistryProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self.flow.resume_reading()
-        with contextlib.suppress(OSError):
-            self.transport.write_eof()
-        self._deadlines.set("linger", self.loop.time() + self.limits.linger_s, self._end_linger)
+        if self.is_tls and has_read_all:
+            self._close()
+            return
+        if self.transport.can_write_eof():
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
+        self._linger()
 
     def _end_linger(self, now: float) -> None:
-        if self.transport.get_write_buffer_size():
-            self._deadlines.set("linger", now + self.limits.linger_s, self._end_linger)
+        if self._unsent():
+            self._linger()
+        elif self.is_tls and not self.transport.is_closing():
+            self._close()
         else:
             self._cut(now)
 
@@ -429,17 +486,26 @@ class RegistryProtocol(HttpToolsProtocol):
         super().pause_writing()
         self._watch_writing()
 
+    def _unsent(self) -> int:
+        """Bytes that the client has not taken. With TLS those in the kernel stand for the buffer below TLS as well."""
+        buffered = self.transport.get_write_buffer_size()
+        return buffered + queued_bytes(self.transport) if self.is_tls else buffered
+
+    def _mark(self) -> tuple[int, int]:
+        """Changes whenever the client takes something."""
+        return self._unsent(), acknowledged_bytes(self.transport) if self.is_tls else 0
+
     def _watch_writing(self) -> None:
         now = self.loop.time()
-        self._unsent_bytes, self._sent_at_s = self.transport.get_write_buffer_size(), now
-        if self._unsent_bytes:
+        self._sent_mark, self._sent_at_s = self._mark(), now
+        if self._sent_mark[0]:
             self._deadlines.set("write", now + self.limits.write_stall_s / 4, self._check_writing)
 
     def _check_writing(self, now: float) -> None:
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if unsent_bytes != self._unsent_bytes:
-            self._unsent_bytes, self._sent_at_s = unsent_bytes, now
+        mark = self._mark()
+        if mark != self._sent_mark:
+            self._sent_mark, self._sent_at_s = mark, now
         if now - self._sent_at_s >= self.limits.write_stall_s:
             self._cut(now)
-        elif self.flow.write_paused or (self._ignores_input and unsent_bytes):
+        elif self.flow.write_paused or (self._ignores_input and mark[0]):
             self._deadlines.set("write", now + self.limits.write_stall_s / 4, self._check_writing)

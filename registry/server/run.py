@@ -3,20 +3,24 @@
     signal ── draining() ── running requests end, new ones are served (at most drain_timeout_s)
            ── listeners and idle connections close ── grace ── what is left is cancelled ── stop()
 
-A second signal cuts the waiting: what runs is cancelled at once.
+A second signal cuts the waiting: what runs is cancelled at once. SIGHUP reads certificates again, and ends nothing.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
+import signal
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final, Protocol
 
 from uvicorn import Config, Server
 from uvicorn._types import ASGI3Application
 
+from registry.server.admission import Admission, raise_file_limit
+from registry.server.listener import Acceptor, Listener
 from registry.server.protocol import ConnectionLimits, RegistryProtocol
 
 BACKLOG: Final = 2048
@@ -75,7 +79,7 @@ def _bind_problem(error: OSError, host: str, port: int) -> str:
 
 def serve(
     app: ASGI3Application,
-    listeners: list[socket.socket],
+    listeners: Sequence[Listener],
     *,
     lifecycle: Lifecycle,
     limits: ConnectionLimits | None = None,
@@ -83,12 +87,14 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, and return when everything has ended.
 
-    `scope["server"]` tells the application which listener a request came by. Runs on uvloop where it is
-    installed. Must be called in the main thread.
+    `scope["server"]` tells the application which listener a request came by. The limit on open files is raised to
+    what the limits need. Runs on uvloop where it is installed. Must be called in the main thread.
     """
+    limits = limits or ConnectionLimits()
+    raise_file_limit(limits.connections_max)
     config = Config(
         app,
-        http=RegistryProtocol.limited(limits or ConnectionLimits()),
+        http=RegistryProtocol.limited(limits),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -96,21 +102,62 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=BACKLOG,
     )
-    _StoppableServer(config, lifecycle, drain_timeout_s).run(sockets=listeners)
+    _StoppableServer(config, listeners, lifecycle, drain_timeout_s).run()
 
 
 class _StoppableServer(Server):
-    """uvicorn's start, and the stop that the module describes."""
+    """uvicorn's course of things, with listeners of our own and the stop that the module describes."""
 
-    def __init__(self, config: Config, lifecycle: Lifecycle, drain_timeout_s: float) -> None:
+    def __init__(
+        self, config: Config, listeners: Sequence[Listener], lifecycle: Lifecycle, drain_timeout_s: float
+    ) -> None:
         super().__init__(config)
+        self._listeners = listeners
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
+        self._acceptors: list[Acceptor] = []
         self._signals = 0
         self._signalled = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept. uvicorn would give one TLS context to every socket, and accept by itself."""
+        loop = asyncio.get_running_loop()
+        config = self.config
+        protocol_class: type[RegistryProtocol] = config.http_protocol_class  # type: ignore[assignment]
+        limits = protocol_class.limits
+        admission = Admission(
+            per_address=limits.connections_per_address,
+            in_all=limits.connections_max,
+            trusted_proxies=limits.trusted_proxies,
+        )
+        for listener in self._listeners:
+            acceptor = Acceptor(
+                listener, admission, lambda: protocol_class(config, self.server_state, self.lifespan.state, loop)
+            )
+            acceptor.start()
+            self._acceptors.append(acceptor)
+        self.started = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Those that stop, and SIGHUP, which would end the process."""
+        before = signal.signal(signal.SIGHUP, self._hang_up)
+        try:
+            with super().capture_signals():
+                yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def _hang_up(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._reload_certificates)
+
+    def _reload_certificates(self) -> None:
+        for listener in self._listeners:
+            if listener.tls is not None:
+                listener.tls.reload()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal. uvicorn would raise it again at the end, but a stop on request is a success."""
@@ -122,7 +169,8 @@ class _StoppableServer(Server):
         """From the start of the listeners to the end of the drain."""
         self._loop = asyncio.get_running_loop()
         await self.on_tick(0)
-        clock = asyncio.create_task(self._keep_date())
+        watches = [asyncio.create_task(listener.tls.watch()) for listener in self._listeners if listener.tls]
+        clocks = [asyncio.create_task(self._keep_date()), *watches]
         try:
             self._lifecycle.started()
             if not self._signals:
@@ -131,7 +179,8 @@ class _StoppableServer(Server):
             self._lifecycle.draining()
             await self._drain()
         finally:
-            clock.cancel()
+            for clock in clocks:
+                clock.cancel()
 
     async def _keep_date(self) -> None:
         while True:
@@ -154,10 +203,8 @@ class _StoppableServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything, and tell the owner."""
-        for server in self.servers:
-            server.close()
-        for listener in sockets or []:
-            listener.close()
+        for acceptor in self._acceptors:
+            await acceptor.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._until_empty(GRACE_S, is_cut_by_signals=True)

@@ -4,6 +4,7 @@ import json
 import queue
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.certificates import Pair
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +27,8 @@ class EchoServer:
     process: "subprocess.Popen[str]"
     events: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
     ports: list[int] = field(default_factory=list)
+    started: dict[str, Any] = field(default_factory=dict)
+    logs: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
 
     def wait_for(self, event: str, timeout_s: float = 20, **facts: object) -> dict[str, Any]:
         """The next event of this name with these facts; others before it are dropped."""
@@ -34,6 +39,9 @@ class EchoServer:
 
     def connect(self, timeout_s: float = 20) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.ports[0]), timeout=timeout_s)
+
+    def connect_tls(self, context: ssl.SSLContext, timeout_s: float = 20) -> ssl.SSLSocket:
+        return context.wrap_socket(self.connect(timeout_s), server_hostname="127.0.0.1", suppress_ragged_eofs=False)
 
     def talk(self, *pieces: bytes, half_close: bool = False) -> bytes:
         """Everything the server says to these bytes until it closes, or until half a second of silence."""
@@ -76,7 +84,8 @@ def is_closed(client: socket.socket, timeout_s: float = 10) -> bool:
 def _collect(server: EchoServer) -> None:
     assert server.process.stdout is not None
     for line in server.process.stdout:
-        server.events.put(json.loads(line))
+        event = json.loads(line)
+        (server.logs if event["event"] == "log" else server.events).put(event)
 
 
 StartServer = Callable[..., EchoServer]
@@ -87,14 +96,19 @@ def start_server() -> Iterator[StartServer]:
     """Start a server with some limits; it is killed at the end of the module if it still runs."""
     servers: list[tuple[EchoServer, threading.Thread]] = []
 
-    def start(drain_timeout_s: float = 30, loop: str = "uvloop", **limits: float) -> EchoServer:
+    def start(
+        drain_timeout_s: float = 30, loop: str = "uvloop", tls: Pair | None = None, check_s: float = 0.05, **limits: Any
+    ) -> EchoServer:
         command = [sys.executable, "-m", "tests.server.echo", json.dumps(limits), str(drain_timeout_s), loop]
+        if tls is not None:
+            command += [str(tls.cert), str(tls.key), str(check_s)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         server = EchoServer(process)
         reader = threading.Thread(target=_collect, args=(server,), daemon=True)
         reader.start()
         servers.append((server, reader))
-        server.ports = server.wait_for("started")["ports"]
+        server.started = server.wait_for("started")
+        server.ports = server.started["ports"]
         return server
 
     yield start

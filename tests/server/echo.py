@@ -1,18 +1,25 @@
 """A tiny ASGI application under our server, as a process of its own.
 
-`python -m tests.server.echo LIMITS DRAIN_TIMEOUT_S LOOP`, the limits in JSON, prints one JSON line for each
-event of its lifecycle and of its requests; the first has the ports.
+`python -m tests.server.echo LIMITS DRAIN_TIMEOUT_S LOOP [CERT KEY INTERVAL_S]`, the limits in JSON, prints one JSON
+line for each event of its lifecycle and of its requests and for each line of its log; the first has the ports. With a
+certificate the first port speaks TLS. The second is that of the operators, without limits.
 """
 
 import asyncio
+import ipaddress
 import json
+import logging
+import resource
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
+from registry.server.listener import Listener
 from registry.server.protocol import ConnectionLimits
 from registry.server.run import bind, serve
+from registry.server.tls import ServerTls
 
 
 def say(event: str, **facts: object) -> None:
@@ -57,6 +64,7 @@ async def echo(scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCal
             "version": scope["http_version"],
             "spec": scope["asgi"]["spec_version"],
             "port": (scope["server"] or ("", 0))[1],
+            "scheme": scope["scheme"],
             "headers": headers,
             "bytes": count,
             "body": start.decode("latin-1"),
@@ -113,6 +121,16 @@ async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
             await echo(scope, receive, send)
 
 
+class LogEvents(logging.Handler):
+    """Each line of our log is an event, and what the libraries complain about."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith("depotry") and record.levelno < logging.WARNING:
+            return
+        facts = {name: getattr(record, name) for name in ("count", "limit", "client") if hasattr(record, name)}
+        say("log", level=record.levelname, name=record.name, text=record.getMessage(), **facts)
+
+
 class Lifecycle:
     """Says what it is told."""
 
@@ -120,7 +138,7 @@ class Lifecycle:
         self.ports = ports
 
     def started(self) -> None:
-        say("started", ports=self.ports)
+        say("started", ports=self.ports, files=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def draining(self) -> None:
         say("draining")
@@ -133,9 +151,15 @@ def main() -> None:
     if sys.argv[3] == "asyncio":
         # What a machine without uvloop has.
         sys.modules["uvloop"] = cast("Any", None)
-    limits = ConnectionLimits(**json.loads(sys.argv[1]))
-    listeners = [bind("127.0.0.1", 0), bind("127.0.0.1", 0)]
-    ports = [listener.getsockname()[1] for listener in listeners]
+    logging.basicConfig(level=logging.INFO, handlers=[LogEvents()])
+    given = json.loads(sys.argv[1])
+    given["trusted_proxies"] = tuple(ipaddress.ip_network(text) for text in given.get("trusted_proxies", ()))
+    limits = ConnectionLimits(**given)
+    tls = None
+    if len(sys.argv) > 4:
+        tls = ServerTls(Path(sys.argv[4]), Path(sys.argv[5]), check_interval_s=float(sys.argv[6]))
+    listeners = [Listener(bind("127.0.0.1", 0), tls), Listener(bind("127.0.0.1", 0), is_limited=False)]
+    ports = [listener.socket.getsockname()[1] for listener in listeners]
     serve(app, listeners, lifecycle=Lifecycle(ports), limits=limits, drain_timeout_s=float(sys.argv[2]))
     say("returned")
 
