@@ -4,28 +4,48 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from registry import __version__
+from registry.api.accounts import LoginApi, LoginServices
 from registry.api.asgi import App, HeldBytes
 from registry.api.dispatch import Dispatch
+from registry.api.edge import Edge, RequestLimit
 from registry.api.metrics import Metrics
 from registry.api.observe import Observed
 from registry.api.operate import Readiness, operator_app, public_app
+from registry.api.v2.gate import Challenges, Gate
 from registry.api.v2.routes import DistributionApi
-from registry.api.v2.target import Services
+from registry.api.v2.services import Services
+from registry.auth import sealing
+from registry.auth.challenge import ChallengeKind, Origins
+from registry.auth.passwords import Passwords
+from registry.auth.tokens import Parties
 from registry.blobstore.base import BlobStore
 from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
 from registry.config import Settings
+from registry.core.access import Visibility
 from registry.core.limits import MANIFESTS_HELD_BYTES
 from registry.metadata.database import Database
+from registry.services import first_admin
+from registry.services.access import Access
+from registry.services.accounts import Accounts
 from registry.services.catalog import Catalog
+from registry.services.changes import Changes
 from registry.services.clock import system_clock
+from registry.services.first_admin import FirstAdmin
 from registry.services.installation import Installation
+from registry.services.keys import Keys
+from registry.services.login import Login, LoginLimits
 from registry.services.pull import Pull
 from registry.services.push import Push, References
 from registry.services.remove import Remove
+from registry.services.tickets import Tickets
+from registry.services.token_server import TokenServer
 from registry.services.uploads import Uploads
+
+ADMIN_PASSWORD_FILE = "admin-password"  # noqa: S105 - the name of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +97,33 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
     return stores
 
 
+def keys_of(settings: Settings, database: Database) -> Keys:
+    """The signing keys. Raises SecretUnusable, OSError."""
+    return Keys(database, sealing.load_or_make(settings.secret_path), system_clock)
+
+
+def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin | None:
+    """At the first start: the signing key and the user `admin`. Blocks. Raises SecretUnusable, PasswordInvalid,
+    OSError."""
+
+    async def make() -> FirstAdmin | None:
+        await keys_of(settings, stores.database).ensure()
+        passwords = Passwords()
+        try:
+            accounts = Accounts(stores.database, passwords, system_clock)
+            written: Path = settings.data / ADMIN_PASSWORD_FILE
+            return await first_admin.ensure(accounts, settings.admin_password_file, written)
+        finally:
+            passwords.close()
+
+    return asyncio.run(make())
+
+
 class Application:
     """The server's application, and what the server tells it (`server.run.Lifecycle`)."""
 
-    def __init__(self, settings: Settings, stores: Stores, *, operator_port: int, announce: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, stores: Stores, *, ports: list[int], announce: Callable[[], None]) -> None:
+        """`ports`: those of the main listener and of the operators'. Raises SecretUnusable, OSError."""
         metrics = Metrics()
         blobs = ObservedStore(stores.blobs, metrics.record_store)
         self._stores = stores
@@ -88,14 +131,18 @@ class Application:
         self._data = settings.data.absolute()
         self._log = logging.getLogger("depotry")
         self._readiness = Readiness({"database": stores.database.check, "storage": blobs.check})
+        self._house = House(settings, stores.database, blobs, port=ports[0])
+        self._following: asyncio.Task[None] | None = None
         self._observed = Observed(
             Dispatch(
-                DistributionApi(services(settings, stores.database, blobs)),
+                DistributionApi(self._house.services()),
+                None if settings.open else LoginApi(self._house.login_services()),
                 public_app(self._readiness),
                 operator_app(self._readiness, metrics),
-                operator_port=operator_port,
+                operator_port=ports[1],
             ),
             metrics,
+            Edge(settings.trusted_proxies, is_https=settings.origins(ports[0])[0].startswith("https:")),
         )
 
     @property
@@ -105,6 +152,7 @@ class Application:
 
     def started(self) -> None:
         """The listeners accept."""
+        self._following = asyncio.get_running_loop().create_task(self._house.changes.follow())
         self._announce()
         self._log.info("started", extra={"version": __version__, "data": str(self._data)})
 
@@ -115,21 +163,82 @@ class Application:
 
     async def stop(self) -> None:
         """The last request has ended."""
+        if self._following is not None:
+            self._following.cancel()
+        self._house.passwords.close()
         await self._stores.close()
         self._log.info("stopped")
 
 
-def services(settings: Settings, database: Database, blobs: BlobStore) -> Services:
-    """The use cases on these stores."""
-    lease_ms = settings.lease_s * 1000
-    clock = system_clock
-    return Services(
-        pull=Pull(database, blobs, clock, lease_ms),
-        push=Push(database, blobs, clock, References(settings.references)),
-        uploads=Uploads(database, blobs, clock, lease_ms, ttl_ms=settings.upload_ttl_s * 1000),
-        remove=Remove(database, clock, lease_ms),
-        catalog=Catalog(database),
-        manifest_max_bytes=settings.manifest_max_bytes,
-        verify_on_read=settings.verify_on_read,
-        held=HeldBytes(MANIFESTS_HELD_BYTES),
-    )
+class House:
+    """The use cases on these stores, wired together once."""
+
+    def __init__(self, settings: Settings, database: Database, blobs: BlobStore, *, port: int) -> None:
+        self._settings = settings
+        self._database = database
+        self._blobs = blobs
+        urls = settings.origins(port)
+        self._origins = Origins(urls)
+        self._limit = RequestLimit(settings.requests_per_second)
+        self.changes = Changes(database)
+        self.passwords = Passwords()
+        self._keys = keys_of(settings, database)
+        self.changes.on_change.append(self._keys.forget)
+        self._parties = Parties(self._origins.issuer, tuple(self._origins.services))
+        self._access = Access(
+            database,
+            self.changes,
+            default_visibility=Visibility(settings.default_visibility),
+            is_open=settings.open,
+        )
+        limits = LoginLimits(
+            settings.login_failures_per_account, settings.login_failures_per_address, settings.login_window_s * 1000
+        )
+        self._login = Login(database, self.changes, self.passwords, system_clock, limits)
+
+    def services(self) -> Services:
+        """What the distribution API calls."""
+        settings, database, blobs = self._settings, self._database, self._blobs
+        lease_ms = settings.lease_s * 1000
+        tickets = Tickets(self.changes, self._keys, self._parties)
+        return Services(
+            pull=Pull(database, blobs, system_clock, lease_ms),
+            push=Push(database, blobs, system_clock, References(settings.references)),
+            uploads=Uploads(
+                database,
+                blobs,
+                system_clock,
+                lease_ms,
+                ttl_ms=settings.upload_ttl_s * 1000,
+                open_per_account=settings.uploads_per_account,
+            ),
+            remove=Remove(database, system_clock, lease_ms),
+            catalog=Catalog(database, is_open=settings.open),
+            manifest_max_bytes=settings.manifest_max_bytes,
+            verify_on_read=settings.verify_on_read,
+            held=HeldBytes(MANIFESTS_HELD_BYTES),
+            gate=Gate(self._login, tickets, self._access, self._limit),
+            challenges=Challenges(self._origins, ChallengeKind(settings.auth_challenge)),
+        )
+
+    def login_services(self) -> LoginServices:
+        """What the token server's endpoints call."""
+        settings = self._settings
+        tokens = TokenServer(
+            self._database,
+            self._access,
+            self._keys,
+            system_clock,
+            self._parties,
+            token_ttl_s=settings.token_ttl_s,
+            refresh_ttl_s=settings.refresh_token_ttl_s,
+        )
+        return LoginServices(
+            login=self._login,
+            tokens=tokens,
+            keys=self._keys,
+            accounts=Accounts(self._database, self.passwords, system_clock),
+            origins=self._origins,
+            limit=self._limit,
+            sign_up_is_open=settings.sign_up,
+        )

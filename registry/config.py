@@ -37,9 +37,11 @@ _SIZE_UNITS: Final = {"": 1, "b": 1} | {
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
 _DURATION_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_TIMES: Final = (("h", 3600), ("m", 60))
 _URL_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 # Up to the last @: a password may hold one, and hiding too much is the better mistake.
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
+_ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -120,6 +122,17 @@ def _check_storage(value: object) -> object:
     return checked.replace("file:///", "file:/", 1)
 
 
+def _parse_origins(value: object) -> object:
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return value
+    found = [text.strip().rstrip("/") for text in texts if text.strip()]
+    for text in found:
+        if _ORIGIN.fullmatch(text) is None:
+            raise ValueError("must be https://<host> or http://<host>, with a port where it is another one, no path")
+    return tuple(found)
+
+
 def _parse_networks(value: object) -> object:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
@@ -138,6 +151,7 @@ def _network(value: object) -> Network:
         raise ValueError(f"{str(value)[:50]!r} is not a network such as 10.0.0.0/8 or an address") from None
 
 
+Origins = Annotated[tuple[str, ...], BeforeValidator(_parse_origins)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_parse_networks)]
 TextPath = Annotated[Path, BeforeValidator(_check_path)]
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -154,7 +168,7 @@ class Settings(BaseModel):
 
     host: Host = Field(
         default="127.0.0.1",
-        description="Address to listen on; other than loopback needs expose_without_login.",
+        description="Address to listen on; other than loopback needs external_url.",
     )
     port: Port = Field(default=5000, description="TCP port to listen on; 0 takes any free one.")
     data: TextPath = Field(
@@ -171,10 +185,64 @@ class Settings(BaseModel):
         description="Where blobs are: file:<folder> or a plain path.",
         json_schema_extra={"default_text": "file:<data>/blobs"},
     )
-    expose_without_login: bool = Field(
+    external_url: Origins = Field(
+        default=(),
+        description="Address that clients use, such as https://hub.example.com; several are separated by commas."
+        " Clients are sent there to log in.",
+        json_schema_extra={"default_text": "<localhost and port>"},
+    )
+    open: bool = Field(
         default=False,
-        description="Allow a host that is not loopback:"
-        " anyone who can reach this address may read, overwrite and delete everything.",
+        description="No accounts, no login: everybody may read, overwrite and delete everything. For a laptop or CI.",
+    )
+    expose_without_login: bool = Field(
+        default=False, description="With open: allow a host that is not loopback, for a network that may do everything."
+    )
+    secret_file: TextPath | None = Field(
+        default=None,
+        description="File of the instance secret, 64 hexadecimal digits; made when it is missing.",
+        json_schema_extra={"default_text": "<data>/secret"},
+    )
+    admin_password_file: TextPath | None = Field(
+        default=None,
+        description="File of the password that the user admin gets at the first start; without it one is made.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    auth_challenge: Literal["bearer", "basic"] = Field(
+        default="bearer",
+        description="What clients are asked for: a token, or name and password with each request."
+        " Anonymous pulls need bearer; name and password are taken either way.",
+    )
+    default_visibility: Literal["private", "public"] = Field(
+        default="private", description="What a new repository is, where its namespace does not say."
+    )
+    sign_up: bool = Field(default=False, description="Anybody may make an account: POST /api/v1/users.")
+    token_ttl_s: Seconds = Field(
+        default=1800,
+        ge=300,
+        le=12 * 3600,
+        description="Seconds that an access token counts; checked when a request begins.",
+    )
+    refresh_token_ttl_s: Seconds = Field(
+        default=90 * 86_400,
+        ge=0,
+        description="Seconds that a login is remembered which docker keeps as an identity token; 0 gives none out.",
+    )
+    login_failures_per_account: int = Field(
+        default=20, ge=1, description="Failed logins of one account in login_window_s, then it has to wait."
+    )
+    login_failures_per_address: int = Field(
+        default=100, ge=1, description="Failed logins from one address (or /64 of IPv6) in login_window_s."
+    )
+    login_window_s: Seconds = Field(default=900, ge=1, description="Seconds over which failed logins are counted.")
+    requests_per_second: float = Field(
+        default=500.0,
+        ge=0,
+        description="Requests a second that one account, or one address without login, may send to one worker,"
+        " with bursts of ten times as many; 0 is no limit.",
+    )
+    uploads_per_account: int = Field(
+        default=1000, ge=1, description="Unfinished uploads that one account may have at once."
     )
     metrics_host: Host = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
     metrics_port: Annotated[Port | None, Field()] = Field(
@@ -195,7 +263,7 @@ class Settings(BaseModel):
     trusted_proxies: Networks = Field(
         default=(),
         description="Networks of the proxies in front of it, separated by commas:"
-        " connections_per_address is not for them.",
+        " their X-Forwarded-For is believed, and connections_per_address is not for them.",
         json_schema_extra={"default_text": "<none>"},
     )
     connections_per_address: int = Field(
@@ -270,6 +338,20 @@ class Settings(BaseModel):
     def storage_path(self) -> Path:
         """The folder of the blobs."""
         return Path(self.storage_url.removeprefix("file:")).expanduser()
+
+    @property
+    def secret_path(self) -> Path:
+        """The file of the instance secret."""
+        return self.secret_file or self.data / "secret"
+
+    def origins(self, port: int) -> list[str]:
+        """The addresses that clients know it by, where it listens on `port`: as set, or those of this machine."""
+        if self.external_url:
+            return list(self.external_url)
+        scheme = "https" if self.tls_cert_file else "http"
+        hosts = ["localhost", "127.0.0.1", "[::1]"]
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        return [f"{scheme}://{host}:{port}" for host in dict.fromkeys([*hosts, own])]
 
     @property
     def effective_metrics_port(self) -> int:
@@ -352,7 +434,8 @@ def _default_text(name: str, field: FieldInfo) -> str:
     if name.endswith("_bytes") and value >= MIB:
         return f"{value // MIB}MiB"
     if name.endswith("_s") and name != "body_min_bytes_per_s":
-        return f"{int(value) // 3600}h" if value >= 3600 else f"{value:g}s"
+        unit, seconds = next((unit for unit in _TIMES if value >= unit[1] and value % unit[1] == 0), ("s", 1))
+        return f"{value / seconds:g}{unit}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -439,13 +522,8 @@ def _sentence(message: str) -> str:
 
 
 def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[str]:
-    if not settings.expose_without_login and not is_loopback(settings.host):
-        yield (
-            f"{labels.get('host', 'host')}: {settings.host} can be reached from other machines, and there is"
-            " no login yet: anyone who can reach this address may read, overwrite and delete everything."
-            f" If that is what you want, say so with {flag_name('expose_without_login')}"
-            f" ({env_name('expose_without_login')}=true)"
-        )
+    if not is_loopback(settings.host):
+        yield from _exposed(settings, labels.get("host", "host"))
     if settings.effective_metrics_port > PORT_MAX:
         yield f"{labels.get('port', 'port')}: the metrics port would be {PORT_MAX + 1}; set metrics_port"
     if settings.port and settings.port == settings.effective_metrics_port:
@@ -455,6 +533,21 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
     if len(missing) == 1:
         [given] = pair.keys() - missing
         yield f"{labels.get(given, given)}: needs {missing[0]} too; TLS takes both"
+
+
+def _exposed(settings: Settings, label: str) -> Iterator[str]:
+    """What keeps a registry from listening where other machines can reach it."""
+    if settings.open and not settings.expose_without_login:
+        yield (
+            f"{label}: {settings.host} can be reached from other machines, and with {flag_name('open')} anyone who can"
+            " reach this address may read, overwrite and delete everything. If that is what you want, say so with"
+            f" {flag_name('expose_without_login')} ({env_name('expose_without_login')}=true)"
+        )
+    if not settings.open and not settings.external_url:
+        yield (
+            f"{label}: {settings.host} can be reached from other machines; clients have to be told where to log in:"
+            f" set {flag_name('external_url')} to the address that they use, such as https://hub.example.com"
+        )
 
 
 def is_loopback(host: str) -> bool:

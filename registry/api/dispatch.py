@@ -2,14 +2,19 @@
 
 from starlette.types import ASGIApp
 
+from registry.api.accounts import LOGIN_PATHS
 from registry.api.asgi import App, Receive, Scope, Send
 
 
 class Dispatch:
-    """The distribution API for `/v2`, Starlette for the rest, and the operators' application on its own port."""
+    """The distribution API for `/v2`, logging in where there are accounts, Starlette for the rest, and the operators'
+    application on its own port."""
 
-    def __init__(self, distribution: App, public: ASGIApp, operator: ASGIApp, *, operator_port: int) -> None:
+    def __init__(
+        self, distribution: App, login: App | None, public: ASGIApp, operator: ASGIApp, *, operator_port: int
+    ) -> None:
         self._distribution = distribution
+        self._login = login
         self._public = public
         self._operator = operator
         self._operator_port = operator_port
@@ -22,5 +27,7 @@ class Dispatch:
             await self._operator(scope, receive, send)
         elif raw_path == b"/v2" or raw_path.startswith(b"/v2/"):
             await self._distribution(scope, receive, send)
+        elif self._login is not None and raw_path in LOGIN_PATHS:
+            await self._login(scope, receive, send)
         else:
             await self._public(scope, receive, send)

@@ -70,21 +70,21 @@ class Edge:
 class RequestLimit:
     """A rate for each client of this worker: so many requests a second on average, with bursts. 0 is no limit."""
 
-    def __init__(self, per_s: float) -> None:
-        self._per_s = per_s
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
         self._spent: OrderedDict[object, tuple[float, float]] = OrderedDict()
         """By client: requests in the bucket, and when that was so."""
 
     def take(self, client: object) -> None:
         """Count one request. Raises TooManyRequests."""
-        if not self._per_s:
+        if not self._per_second:
             return
         now = monotonic()
         level, since = self._spent.pop(client, (0.0, now))
-        level = max(0.0, level - (now - since) * self._per_s) + 1
-        is_over = level > self._per_s * BURST_S
+        level = max(0.0, level - (now - since) * self._per_second) + 1
+        is_over = level > self._per_second * BURST_S
         self._spent[client] = (level - 1 if is_over else level, now)
         if len(self._spent) > CLIENTS_KNOWN:
             self._spent.popitem(last=False)
         if is_over:
-            raise TooManyRequests(f"more than {self._per_s:g} requests a second", retry_after_s=1)
+            raise TooManyRequests(f"more than {self._per_second:g} requests a second", retry_after_s=1)

@@ -3,7 +3,9 @@
 import logging
 from time import perf_counter
 
+from registry.api.accounts import LoginRoute
 from registry.api.asgi import App, Message, Receive, Scope, Send
+from registry.api.edge import Edge
 from registry.api.metrics import Metrics
 from registry.api.v2.routes import Route
 
@@ -14,8 +16,9 @@ QUIET_PATHS = {"/livez", "/readyz", "/metrics"}
 class Observed:
     """An ASGI application that watches another one."""
 
-    def __init__(self, inner: App, metrics: Metrics) -> None:
+    def __init__(self, inner: App, metrics: Metrics, edge: Edge) -> None:
         self._inner = inner
+        self._edge = edge
         self._metrics = metrics
         self._log = logging.getLogger("depotry.access")
         self.running = 0
@@ -26,6 +29,7 @@ class Observed:
         if scope["type"] != "http":
             return
         started = perf_counter()
+        scope["depotry.address"] = self._edge.address(scope)
         seen = _Seen()
 
         async def receive_seen() -> Message:
@@ -34,6 +38,8 @@ class Observed:
             return message
 
         async def send_seen(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._edge.security]
             await send(message)
             if message["type"] == "http.response.start":
                 seen.status = message["status"]
@@ -49,13 +55,13 @@ class Observed:
 
     def _record(self, scope: Scope, seen: "_Seen", seconds: float) -> None:
         route = scope.get("depotry.route")
-        label = route.spec_id if isinstance(route, Route) else "none"
-        method = route.method if isinstance(route, Route) else "other"
+        label, method = ("none", "other")
+        if isinstance(route, Route | LoginRoute):
+            label, method = route.spec_id, route.method
         self._metrics.requests.labels(label, method, str(seen.status)).inc()
         self._metrics.seconds.labels(label, method).observe(seconds)
         self._metrics.received.inc(seen.received)
         self._metrics.sent.inc(seen.sent)
-        client = scope.get("client")
         path = scope["raw_path"].decode("latin-1")
         self._log.log(
             logging.DEBUG if path in QUIET_PATHS else logging.INFO,
@@ -65,7 +71,8 @@ class Observed:
                 "path": path,
                 "status": seen.status,
                 "error": scope.get("depotry.error"),
-                "client": client[0] if client else None,
+                "client": scope["depotry.address"],
+                "account": scope.get("depotry.account"),
                 "received_bytes": seen.received,
                 "sent_bytes": seen.sent,
                 "ms": round(seconds * 1000, 1),

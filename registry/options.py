@@ -1,0 +1,84 @@
+"""What commands have in common: flags for settings, opening what is there, and one line for what goes wrong."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from registry.config import ConfigProblems, Settings, describe, load
+
+if TYPE_CHECKING:
+    from registry.app import Stores
+
+T = TypeVar("T")
+Command = Callable[..., None]
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command a flag for every setting, and `--config` for the file that holds them."""
+    for info in reversed(describe()):
+        is_switch = info.default in ("true", "false")
+        kind: dict[str, Any] = {"default": None} if is_switch else {"metavar": "VALUE"}
+        flag = f"{info.flag}/--no-{info.flag.removeprefix('--')}" if is_switch else info.flag
+        help_text = f"{info.description} [default: {info.default}; env: {info.env}]"
+        command = click.option(flag, info.name, help=help_text, **kind)(command)
+    return click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")(
+        command
+    )
+
+
+STORE_SETTINGS = ("data", "database", "storage", "secret_file")
+
+
+def store_options(command: Command) -> Command:
+    """Give a command the flags that say where the registry is; everything else it takes from environment and file."""
+    for info in reversed(describe()):
+        if info.name in STORE_SETTINGS:
+            help_text = f"{info.description} [default: {info.default}; env: {info.env}]"
+            command = click.option(info.flag, info.name, metavar="VALUE", help=help_text)(command)
+    return click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")(
+        command
+    )
+
+
+def read_settings(flags: dict[str, object], config_file: Path | None) -> Settings:
+    """The settings of a command; what is wrong with them ends it."""
+    try:
+        return load(flags, os.environ, config_file)
+    except ConfigProblems as error:
+        fail("\n         ".join(error.problems))
+
+
+def existing_stores(settings: Settings) -> "Stores":
+    """The stores of an installation that is there: these commands read, and must not make a new one by mistake."""
+    from registry.app import open_stores
+
+    if not settings.database_path.exists():
+        fail(f"there is no registry here: {settings.database_path} does not exist (see --data)")
+    return opened(lambda: open_stores(settings, upgrade=False))
+
+
+def opened(open_it: Callable[[], T]) -> T:
+    """Open what a command needs; what keeps it from starting is said in one line."""
+    from registry.auth.sealing import SecretUnusable
+    from registry.core.errors import RegistryError
+    from registry.metadata.migrate import DatabaseNotCurrent, DatabaseTooNew
+    from registry.metadata.sqlite import LibraryTooOld
+    from registry.services.installation import WrongPair
+
+    try:
+        return open_it()
+    except (DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld, SecretUnusable, WrongPair, RegistryError) as error:
+        cause = error.__cause__
+        fail(f"{error}" + (f": {cause}" if cause is not None else ""))
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror}")
+
+
+def fail(problem: str) -> NoReturn:
+    """End the command with one line that says why, and exit status 2."""
+    click.echo(f"depotry: {problem}", err=True)
+    sys.exit(2)
