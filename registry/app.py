@@ -69,6 +69,8 @@ def open_database(settings: Settings) -> Database:
     """The database of these settings; its folder is made if it is missing."""
     path = settings.database_path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # It holds hashes of passwords: in a folder that others can read, the file is for its owner only all the same.
+    path.touch(mode=0o600, exist_ok=True)
     return Database(path)
 
 

@@ -36,8 +36,10 @@ def start_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
     """Starts real servers, each on a free port; whatever still runs at the end is killed."""
     started: list[Registry] = []
 
-    def start(*flags: str, data: Path | None = None, tls: ssl.SSLContext | None = None) -> Registry:
-        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls)
+    def start(
+        *flags: str, data: Path | None = None, tls: ssl.SSLContext | None = None, is_open: bool = True
+    ) -> Registry:
+        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls, is_open=is_open)
         started.append(registry)
         return registry
 

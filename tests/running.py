@@ -37,6 +37,16 @@ def wait_until(condition: Callable[[], bool], *, limit_s: float = 30.0, what: st
         time.sleep(0.01)
 
 
+ADMIN_PASSWORD = "correct horse battery"
+
+
+def admin_password_file(data: Path) -> Path:
+    """A file with ADMIN_PASSWORD, beside a data folder."""
+    file = data.parent / f"{data.name}.admin-password"
+    file.write_text(ADMIN_PASSWORD, encoding="utf-8")
+    return file
+
+
 @dataclass
 class Registry:
     """A running `depotry serve`."""
@@ -51,14 +61,21 @@ class Registry:
 
     @classmethod
     def start(
-        cls, data: Path, *flags: str, env: dict[str, str] | None = None, tls: ssl.SSLContext | None = None
+        cls,
+        data: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        is_open: bool = True,
     ) -> "Registry":
-        """Start a server on free ports and wait until it answers."""
+        """Start a server on free ports and wait until it answers. It is open to everybody unless `is_open` is False:
+        then its user `admin` has the password ADMIN_PASSWORD."""
         data.parent.mkdir(parents=True, exist_ok=True)
         number = len(list(data.parent.glob(f"{data.name}-*.log")))
         log = data.parent / f"{data.name}-{number}.log"
         ports = () if "--port" in flags else ("--port", "0")
-        command = [sys.executable, "-m", "registry", "serve", "--data", str(data), *ports, *flags]
+        access = ("--open",) if is_open else ("--admin-password-file", str(admin_password_file(data)))
+        command = [sys.executable, "-m", "registry", "serve", "--data", str(data), *ports, *access, *flags]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
@@ -80,7 +97,7 @@ class Registry:
             return False
         self.port, self.metrics_port = int(address[1]), int(metrics[1])
         try:
-            return httpx2.get(f"{self.url}/v2/", timeout=5, verify=self.tls or True).status_code == 200
+            return httpx2.get(f"{self.url}/v2/", timeout=5, verify=self.tls or True).status_code in (200, 401)
         except httpx2.TransportError:
             return False
 
@@ -106,6 +123,13 @@ class Registry:
     def log_lines(self) -> list[dict[str, Any]]:
         """Its structured log lines."""
         return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+
+    def command(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run `depotry` with these arguments on the data of this server; returns what it printed."""
+        command = [sys.executable, "-m", "registry", *arguments, "--data", str(self.data)]
+        ended = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     def client(self) -> httpx2.Client:
         """A new HTTP client with the base URL set."""

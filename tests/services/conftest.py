@@ -9,20 +9,24 @@ import pytest
 from sqlalchemy import text
 
 from registry.blobstore.memory import MemoryStore
+from registry.core.access import RepositoryAccess
 from registry.core.digest import Bytes, Digest
 from registry.core.manifest import OCI_MANIFEST
 from registry.core.names import Reference, RepositoryName, Tag
+from registry.metadata import repositories
 from registry.metadata.database import Database
+from registry.services.access import EVERYBODY, actor_of
 from registry.services.catalog import Catalog
 from registry.services.pull import Pull
 from registry.services.push import Condition, ManifestPush, Push, Pushed, References
 from registry.services.remove import Remove
-from registry.services.uploads import Chunk, Uploads
+from registry.services.uploads import Chunk, Source, Uploads
 from tests.core.test_manifest import encoded
 
 LEASE_MS = 1_000_000
 NAME = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
+NOBODY = actor_of(EVERYBODY, None)
 
 
 async def body(*pieces: bytes) -> AsyncIterator[list[Bytes]]:
@@ -47,7 +51,7 @@ class House:
     @property
     def uploads(self) -> Uploads:
         """Blobs in."""
-        return Uploads(self.database, self.store, self.clock, LEASE_MS, ttl_ms=LEASE_MS)
+        return Uploads(self.database, self.store, self.clock, LEASE_MS, ttl_ms=LEASE_MS, open_per_account=1000)
 
     @property
     def pull(self) -> Pull:
@@ -67,18 +71,28 @@ class House:
     @property
     def catalog(self) -> Catalog:
         """Lists."""
-        return Catalog(self.database)
+        return Catalog(self.database, is_open=True)
+
+    async def at(self, name: RepositoryName) -> RepositoryAccess:
+        """The way in to a repository where access is open."""
+        found = await self.database.read(lambda connection: repositories.find(connection, name))
+        return RepositoryAccess(name, found, NOBODY)
+
+    async def source(self, name: RepositoryName | None) -> Source:
+        """Where to mount from: a repository, or any."""
+        found = None if name is None else (await self.at(name)).id
+        return Source(found, EVERYBODY, is_open=True)
 
     async def blob(self, content: bytes, name: RepositoryName = NAME) -> Digest:
         """Push a blob."""
         digest = Digest.of(content)
-        assert await self.uploads.receive_whole(name, digest, body(content)) is None
+        assert await self.uploads.receive_whole(await self.at(name), digest, body(content)) is None
         return digest
 
     async def upload(self, *pieces: bytes) -> str:
         """An upload that holds these pieces."""
-        upload_id = await self.uploads.start(NAME)
-        await self.uploads.append(NAME, upload_id, Chunk(body(*pieces)))
+        upload_id = await self.uploads.start(await self.at(NAME))
+        await self.uploads.append(await self.at(NAME), upload_id, Chunk(body(*pieces)))
         return upload_id
 
     async def manifest(self, document: dict[str, Any], *tags: str, condition: Condition | None = None) -> Pushed:
@@ -91,11 +105,11 @@ class House:
             Digest.of(payload),
             condition or Condition(),
         )
-        return await self.push.manifest(NAME, push)
+        return await self.push.manifest(await self.at(NAME), push)
 
     async def content(self, digest: Digest, name: RepositoryName = NAME) -> bytes:
         """Pull a blob."""
-        reader = await self.pull.open_blob(name, digest)
+        reader = await self.pull.open_blob(await self.at(name), digest)
         try:
             return b"".join([piece async for piece in reader.chunks(0, reader.info.size)])
         finally:

@@ -34,10 +34,10 @@ async def test_a_manifest_comes_back_byte_for_byte(house: House) -> None:
     await with_blobs(house)
     pushed = await house.manifest(image(extra={"z": [1, 2]}), "v1", "v2")
     for reference in (by_tag("v1"), by_tag("v2"), Reference(digest=pushed.digest)):
-        stored = await house.pull.manifest(NAME, reference)
+        stored = await house.pull.manifest(await house.at(NAME), reference)
         assert Digest.of(stored.payload) == pushed.digest
         assert stored.media_type == OCI_MANIFEST
-    assert (await house.catalog.tags(NAME, after="", count=None)).names == ["v1", "v2"]
+    assert (await house.catalog.tags(await house.at(NAME), after="", count=None)).names == ["v1", "v2"]
 
 
 async def test_missing_blobs_are_named_and_nothing_changes(house: House) -> None:
@@ -114,7 +114,7 @@ async def test_the_history_of_a_tag_only_grows(house: House) -> None:
     await with_blobs(house)
     first = await house.manifest(image(), "v1")
     second = await house.manifest(image(annotations={"a": "b"}), "v1")
-    await house.remove.manifest(NAME, by_tag("v1"))
+    await house.remove.manifest(await house.at(NAME), by_tag("v1"))
     await house.manifest(image(), "v1")
     history = await house.rows("SELECT version, digest FROM tag_history ORDER BY id")
     assert history == [
@@ -146,14 +146,14 @@ async def test_deleting_a_tag_leaves_the_manifest(house: House) -> None:
     await with_blobs(house)
     pushed = await house.manifest(image(), "v1", "v2")
     by_digest = Reference(digest=pushed.digest)
-    await house.remove.manifest(NAME, by_tag("v1"))
-    await house.pull.manifest(NAME, by_digest)
-    await house.remove.manifest(NAME, by_digest)
+    await house.remove.manifest(await house.at(NAME), by_tag("v1"))
+    await house.pull.manifest(await house.at(NAME), by_digest)
+    await house.remove.manifest(await house.at(NAME), by_digest)
     for reference in (by_tag("v1"), by_tag("v2"), by_digest):
         with pytest.raises(ManifestUnknown):
-            await house.pull.manifest(NAME, reference)
+            await house.pull.manifest(await house.at(NAME), reference)
         with pytest.raises(ManifestUnknown):
-            await house.remove.manifest(NAME, reference)
+            await house.remove.manifest(await house.at(NAME), reference)
 
 
 async def test_a_manifest_with_many_tags_can_go(house: House) -> None:
@@ -163,7 +163,7 @@ async def test_a_manifest_with_many_tags_can_go(house: House) -> None:
     pushed = await house.manifest(image(), *names)
     await house.manifest(image(annotations={"a": "b"}), "t0")
     await house.manifest(image(), "t0")
-    await house.remove.manifest(NAME, Reference(digest=pushed.digest))
+    await house.remove.manifest(await house.at(NAME), Reference(digest=pushed.digest))
     assert await house.rows("SELECT * FROM tags") == []
     ends = await house.rows("SELECT name, version FROM tag_history WHERE digest IS NULL ORDER BY version DESC")
     assert len(ends) == 300
@@ -177,12 +177,12 @@ async def test_a_blob_in_use_stays(house: House) -> None:
     pushed = await house.manifest(image())
     layer = Digest.of(b"x")
     with pytest.raises(BlobInUse) as caught:
-        await house.remove.blob(NAME, layer)
+        await house.remove.blob(await house.at(NAME), layer)
     assert caught.value.facts["manifests"] == [str(pushed.digest)]
-    await house.remove.manifest(NAME, Reference(digest=pushed.digest))
-    await house.remove.blob(NAME, layer)
+    await house.remove.manifest(await house.at(NAME), Reference(digest=pushed.digest))
+    await house.remove.blob(await house.at(NAME), layer)
     with pytest.raises(BlobUnknown):
-        await house.pull.stat_blob(NAME, layer)
+        await house.pull.stat_blob(await house.at(NAME), layer)
 
 
 async def test_a_child_may_go_before_its_index(house: House) -> None:
@@ -190,7 +190,7 @@ async def test_a_child_may_go_before_its_index(house: House) -> None:
     await with_blobs(house)
     child = await house.manifest(image())
     await house.manifest(index({"mediaType": OCI_MANIFEST, **describe(image())}), "all")
-    await house.remove.manifest(NAME, Reference(digest=child.digest))
+    await house.remove.manifest(await house.at(NAME), Reference(digest=child.digest))
     assert await house.rows("SELECT child_id FROM manifest_children") == [(None,)]
     await house.manifest(image())
     assert [row[0] is not None for row in await house.rows("SELECT child_id FROM manifest_children")] == [True]
@@ -201,7 +201,7 @@ async def test_deleting_lengthens_the_leases(house: House) -> None:
     await with_blobs(house)
     pushed = await house.manifest(image())
     house.now += 500_000
-    await house.remove.manifest(NAME, Reference(digest=pushed.digest))
+    await house.remove.manifest(await house.at(NAME), Reference(digest=pushed.digest))
     rows = await house.rows("SELECT DISTINCT protect_until FROM blobs")
     assert rows == [(house.now + 1_000_000,)]
 
@@ -255,7 +255,7 @@ async def test_events_commit_with_what_they_tell_of(house: House) -> None:
         await house.manifest(image(), "v1")
     await with_blobs(house)
     pushed = await house.manifest(image(), "v1")
-    await house.remove.manifest(NAME, Reference(digest=pushed.digest))
-    await house.remove.blob(NAME, Digest.of(b"x"))
+    await house.remove.manifest(await house.at(NAME), Reference(digest=pushed.digest))
+    await house.remove.blob(await house.at(NAME), Digest.of(b"x"))
     kinds = [json.loads(row[0])["kind"] for row in await house.rows("SELECT event FROM outbox ORDER BY id")]
     assert kinds == ["manifest.pushed", "tag.set", "tag.deleted", "manifest.deleted", "blob.unlinked"]

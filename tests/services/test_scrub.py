@@ -26,7 +26,7 @@ async def test_damage_is_found_and_healed(house: House, tmp_path: Path, damage: 
     assert found[good] is None
     assert found[bad] is not None
     with pytest.raises(BlobUnknown):
-        await house.pull.stat_blob(NAME, bad)
+        await house.pull.stat_blob(await house.at(NAME), bad)
     with pytest.raises(ContentCorrupt):
         await house.content(bad)
     await house.blob(b"content")
@@ -52,4 +52,4 @@ async def test_a_pull_notices_a_lost_object(house: House) -> None:
     with pytest.raises(ContentCorrupt):
         await house.content(digest)
     with pytest.raises(BlobUnknown):
-        await house.pull.stat_blob(NAME, Digest.of(b"x"))
+        await house.pull.stat_blob(await house.at(NAME), Digest.of(b"x"))

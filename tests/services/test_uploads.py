@@ -21,7 +21,7 @@ async def test_a_blob_is_what_was_sent(house: House) -> None:
     assert await house.content(await house.blob(b"one request")) == b"one request"
     upload_id = await house.upload(b"two ", b"chunks")
     digest = Digest.of(b"two chunks and an end", Algorithm.SHA512)
-    await house.uploads.finish(NAME, upload_id, digest, Chunk(body(b" and an end")))
+    await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body(b" and an end")))
     assert await house.content(digest) == b"two chunks and an end"
 
 
@@ -41,14 +41,14 @@ async def test_a_finished_upload_answers_again(house: House) -> None:
     """I7: the same PUT after a lost answer succeeds and changes nothing; another digest does not exist there."""
     upload_id = await house.upload(b"x")
     digest = Digest.of(b"x")
-    await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+    await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
     before = await house.rows("SELECT * FROM objects")
-    await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+    await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
     assert await house.rows("SELECT * FROM objects") == before
     with pytest.raises(UploadUnknown):
-        await house.uploads.finish(NAME, upload_id, Digest.of(b"y"), Chunk(body()))
+        await house.uploads.finish(await house.at(NAME), upload_id, Digest.of(b"y"), Chunk(body()))
     with pytest.raises(UploadUnknown):
-        await house.uploads.append(NAME, upload_id, Chunk(body(b"z")))
+        await house.uploads.append(await house.at(NAME), upload_id, Chunk(body(b"z")))
 
 
 async def test_sql_learns_later_of_what_the_store_published(house: House) -> None:
@@ -58,7 +58,7 @@ async def test_sql_learns_later_of_what_the_store_published(house: House) -> Non
     [(object_id,)] = await house.rows("SELECT object_id FROM uploads")
     session = await house.store.resume_upload(upload_id, object_id)
     await session.commit(digest)
-    await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+    await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
     assert await house.content(digest) == b"x"
 
 
@@ -81,9 +81,9 @@ async def test_a_sync_that_failed_is_not_asked_again(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", fail)
         with pytest.raises(Unavailable):
-            await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+            await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
     with pytest.raises(UploadUnknown):
-        await house.uploads.finish(NAME, upload_id, digest, Chunk(body()))
+        await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
     assert await house.content(await house.blob(b"x")) == b"x"
     await store.aclose()
 
@@ -92,11 +92,11 @@ async def test_a_wrong_digest_publishes_nothing_and_ends_the_upload(house: House
     """And a new upload of the right content is not in its way."""
     upload_id = await house.upload(b"x")
     with pytest.raises(DigestMismatch):
-        await house.uploads.finish(NAME, upload_id, Digest.of(b"y"), Chunk(body()))
+        await house.uploads.finish(await house.at(NAME), upload_id, Digest.of(b"y"), Chunk(body()))
     with pytest.raises(UploadUnknown):
-        await house.uploads.status(NAME, upload_id)
+        await house.uploads.status(await house.at(NAME), upload_id)
     with pytest.raises(DigestMismatch):
-        await house.uploads.receive_whole(NAME, Digest.of(b"y"), body(b"x"))
+        await house.uploads.receive_whole(await house.at(NAME), Digest.of(b"y"), body(b"x"))
     assert await house.rows("SELECT * FROM blobs") == []
     assert await house.rows("SELECT * FROM uploads") == []
     assert [upload async for upload in house.store.iter_uploads()] == []
@@ -108,10 +108,10 @@ async def test_a_chunk_belongs_to_the_end(house: House) -> None:
     upload_id = await house.upload(b"0123")
     for start in (0, 3, 5):
         with pytest.raises(ChunkOutOfOrder) as caught:
-            await house.uploads.append(NAME, upload_id, Chunk(body(b"45"), ByteRange(start, 2)))
+            await house.uploads.append(await house.at(NAME), upload_id, Chunk(body(b"45"), ByteRange(start, 2)))
         assert caught.value.facts["offset"] == 4
-    assert await house.uploads.status(NAME, upload_id) == 4
-    assert await house.uploads.append(NAME, upload_id, Chunk(body(b"45"), ByteRange(4, 2))) == 6
+    assert await house.uploads.status(await house.at(NAME), upload_id) == 4
+    assert await house.uploads.append(await house.at(NAME), upload_id, Chunk(body(b"45"), ByteRange(4, 2))) == 6
 
 
 @pytest.mark.parametrize("sent", [b"4", b"456"])
@@ -119,53 +119,53 @@ async def test_a_chunk_is_as_long_as_it_says(house: House, sent: bytes) -> None:
     """CR-37: more or fewer bytes than `Content-Range` names."""
     upload_id = await house.upload(b"0123")
     with pytest.raises(SizeInvalid):
-        await house.uploads.append(NAME, upload_id, Chunk(body(sent), ByteRange(4, 2)))
+        await house.uploads.append(await house.at(NAME), upload_id, Chunk(body(sent), ByteRange(4, 2)))
 
 
 async def test_an_upload_belongs_to_its_repository(house: House) -> None:
     """SEC-050: the id of an upload means nothing in another repository."""
     upload_id = await house.upload(b"x")
     for attempt in (
-        house.uploads.status(OTHER, upload_id),
-        house.uploads.cancel(OTHER, upload_id),
-        house.uploads.append(OTHER, upload_id, Chunk(body(b"y"))),
-        house.uploads.finish(OTHER, upload_id, Digest.of(b"x"), Chunk(body())),
+        house.uploads.status(await house.at(OTHER), upload_id),
+        house.uploads.cancel(await house.at(OTHER), upload_id),
+        house.uploads.append(await house.at(OTHER), upload_id, Chunk(body(b"y"))),
+        house.uploads.finish(await house.at(OTHER), upload_id, Digest.of(b"x"), Chunk(body())),
     ):
         with pytest.raises(UploadUnknown):
             await attempt
-    assert await house.uploads.status(NAME, upload_id) == 1
+    assert await house.uploads.status(await house.at(NAME), upload_id) == 1
 
 
 async def test_a_cancelled_upload_is_gone(house: House) -> None:
     """Its bytes too, and its object is dead."""
     upload_id = await house.upload(b"x")
-    await house.uploads.cancel(NAME, upload_id)
+    await house.uploads.cancel(await house.at(NAME), upload_id)
     with pytest.raises(UploadUnknown):
-        await house.uploads.status(NAME, upload_id)
+        await house.uploads.status(await house.at(NAME), upload_id)
     assert [upload async for upload in house.store.iter_uploads()] == []
     assert await house.rows("SELECT state FROM objects") == [("dead",)]
 
 
 async def test_an_announced_digest_without_bytes_opens_an_upload(house: House) -> None:
     """Old tools send the content later; but the empty blob is complete."""
-    assert await house.uploads.receive_whole(NAME, Digest.of(b""), body()) is None
-    upload_id = await house.uploads.receive_whole(NAME, Digest.of(b"x"), body())
+    assert await house.uploads.receive_whole(await house.at(NAME), Digest.of(b""), body()) is None
+    upload_id = await house.uploads.receive_whole(await house.at(NAME), Digest.of(b"x"), body())
     assert upload_id is not None
-    await house.uploads.finish(NAME, upload_id, Digest.of(b"x"), Chunk(body(b"x")))
+    await house.uploads.finish(await house.at(NAME), upload_id, Digest.of(b"x"), Chunk(body(b"x")))
     assert await house.content(Digest.of(b"x")) == b"x"
 
 
 async def test_a_mount_links_what_the_source_shows(house: House) -> None:
     """T5: without bytes; from a repository that does not show it, or of a corrupt blob, there is no mount."""
     digest = await house.blob(b"x")
-    assert await house.uploads.mount(OTHER, digest, NAME)
-    assert await house.uploads.mount(OTHER, digest, None)
+    assert await house.uploads.mount(await house.at(OTHER), digest, await house.source(NAME))
+    assert await house.uploads.mount(await house.at(OTHER), digest, await house.source(None))
     assert await house.content(digest, OTHER) == b"x"
-    assert not await house.uploads.mount(OTHER, Digest.of(b"y"), None)
+    assert not await house.uploads.mount(await house.at(OTHER), Digest.of(b"y"), await house.source(None))
     hidden = await house.blob(b"hidden", OTHER)
-    assert not await house.uploads.mount(NAME, hidden, NAME)
+    assert not await house.uploads.mount(await house.at(NAME), hidden, await house.source(NAME))
     await house.database.write(lambda connection: connection.exec_driver_sql("UPDATE objects SET corrupt_at = 1"))
-    assert not await house.uploads.mount(NAME, hidden, OTHER)
+    assert not await house.uploads.mount(await house.at(NAME), hidden, await house.source(OTHER))
 
 
 async def test_a_corrupt_blob_is_replaced_by_the_next_push(house: House) -> None:
@@ -189,8 +189,8 @@ async def test_a_lost_object_is_replaced_though_nobody_noticed(house: House) -> 
 async def test_the_lease_of_an_unused_blob_is_lengthened(house: House) -> None:
     """T6: a positive answer holds for half a lease at least, and costs no write while the lease is long."""
     digest = await house.blob(b"x")
-    await house.pull.stat_blob(NAME, digest)
+    await house.pull.stat_blob(await house.at(NAME), digest)
     assert await house.rows("SELECT protect_until FROM blobs") == [(house.now + LEASE_MS,)]
     house.now += LEASE_MS // 2 + 1
-    await house.pull.stat_blob(NAME, digest)
+    await house.pull.stat_blob(await house.at(NAME), digest)
     assert await house.rows("SELECT protect_until FROM blobs") == [(house.now + LEASE_MS,)]
