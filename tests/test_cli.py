@@ -63,8 +63,8 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_only_loopback_without_the_flag_that_says_what_it_means(tmp_path: Path) -> None:
-    """No login yet, so no other address by accident."""
-    done = depotry("serve", "--host", "0.0.0.0", "--data", str(tmp_path / "data"))
+    """Without login no other address by accident."""
+    done = depotry("serve", "--open", "--host", "0.0.0.0", "--data", str(tmp_path / "data"))
     assert done.returncode == 2
     assert "--expose-without-login" in done.stderr
     assert not (tmp_path / "data").exists()

@@ -98,11 +98,28 @@ def test_loopback_needs_no_consent(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "registry.example", "localhost.example"])
 def test_any_other_host_needs_consent_that_says_what_it_means(host: str) -> None:
-    [line] = problems({}, {"DEPOTRY_HOST": host})
+    [line] = problems({"open": True}, {"DEPOTRY_HOST": host})
     assert line.startswith(f"DEPOTRY_HOST: {host} ")
     assert "anyone who can reach this address may read, overwrite and delete everything" in line
     assert "--expose-without-login" in line
-    assert load({"expose_without_login": True}, {"DEPOTRY_HOST": host}, None).host == host
+    assert load({"open": True, "expose_without_login": True}, {"DEPOTRY_HOST": host}, None).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "registry.example"])
+def test_any_other_host_needs_the_address_that_clients_use(host: str) -> None:
+    """Clients are told where to log in, and never by what they say themselves."""
+    [line] = problems({}, {"DEPOTRY_HOST": host})
+    assert line.startswith(f"DEPOTRY_HOST: {host} ") and "--external-url" in line
+    assert load({"external_url": "https://hub.example.com"}, {"DEPOTRY_HOST": host}, None).host == host
+
+
+@pytest.mark.parametrize(
+    "url", ["hub.example.com", "https://hub/x", "ftp://hub", "https://a b", 'https://"', "http://"]
+)
+def test_an_external_url_is_an_origin(url: str) -> None:
+    """Scheme, host and port; anything else is refused."""
+    [line] = problems({"external_url": url}, {})
+    assert line.startswith("--external-url: must be https://")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,10 @@ _REPOSITORY = (
 )
 
 
+_AFTER_ALL = "~"
+"""Sorts after every character that a name can have."""
+
+
 def get(connection: Connection, name: RepositoryName) -> Repository | None:
     """The repository of this name."""
     row = connection.execute(_REPOSITORY.where(repositories.c.name == name)).first()
@@ -96,7 +100,7 @@ def page(connection: Connection, *, after: str, count: int, prefix: str = "") ->
     """The next repositories by name whose name begins with `prefix`, empty ones too."""
     query = _REPOSITORY.where(repositories.c.name > after).order_by(repositories.c.name).limit(count)
     if prefix:
-        query = query.where(repositories.c.name.startswith(prefix, autoescape=True))
+        query = query.where(repositories.c.name >= prefix, repositories.c.name < f"{prefix}{_AFTER_ALL}")
     rows = connection.execute(query)
     return [Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5]) for row in rows]
 
@@ -118,6 +122,8 @@ def assign(connection: Connection, repository_id: int, namespace_id: int | None)
 
 _DELETED = ":deleted:"
 """No repository can be given such a name."""
+_AFTER_DELETED = ":deleted;"
+"""What sorts after all of them."""
 
 
 def begin_delete(connection: Connection, repository_id: int, *, now: int) -> None:
@@ -129,7 +135,7 @@ def begin_delete(connection: Connection, repository_id: int, *, now: int) -> Non
 
 def deleted(connection: Connection) -> list[int]:
     """Repositories that are being deleted."""
-    query = select(repositories.c.id).where(repositories.c.name.startswith(_DELETED))
+    query = select(repositories.c.id).where(repositories.c.name > _DELETED, repositories.c.name < _AFTER_DELETED)
     return list(connection.execute(query).scalars())
 
 
@@ -158,6 +164,8 @@ def empty_step(connection: Connection, repository_id: int, *, count: int, now: i
 def _end_uploads(connection: Connection, repository_id: int, *, count: int, now: int) -> int:
     mine = select(uploads.c.id, uploads.c.object_id).where(uploads.c.repository_id == repository_id).limit(count)
     rows = connection.execute(mine).all()
+    if not rows:
+        return 0
     connection.execute(delete(uploads).where(uploads.c.id.in_([row[0] for row in rows])))
     mine_objects = (objects.c.id.in_([row[1] for row in rows if row[1] is not None]), objects.c.state == "uploading")
     connection.execute(update(objects).where(*mine_objects).values(state="dead", dead_at=now))

@@ -15,10 +15,11 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL, Connection
 
 from registry.core import manifest as manifest_rules
+from registry.core.access import Actor, RepositoryAccess, Visibility
 from registry.core.digest import Digest
 from registry.core.manifest import OCI_INDEX
 from registry.core.names import Reference, RepositoryName, Tag
-from registry.metadata import manifests, repositories, sqlite, tags
+from registry.metadata import access, manifests, repositories, sqlite, tags
 from registry.metadata.manifests import Listing, ReferrersQuery
 from tests.core.test_manifest import encoded, index
 from tests.reliability.client import expect
@@ -28,6 +29,7 @@ NAME = RepositoryName.parse("growth/app")
 FEW, MANY = 10, 10_000
 TAGS_PER_PUT = 100
 RATIO_LIMIT = 1.3
+NOBODY = Actor(None, "", "none")
 NOW = 1_000
 
 Call = Callable[[Connection], object]
@@ -133,11 +135,16 @@ def repository(connection: Connection) -> int:
     return found
 
 
+def way_in(connection: Connection, name: RepositoryName = NAME) -> RepositoryAccess:
+    """As the gate makes it."""
+    return RepositoryAccess(name, repositories.find(connection, name), NOBODY)
+
+
 def put(connection: Connection, number: int, names: list[str]) -> None:
     """What a PUT of a manifest does in its transaction, but for the outbox."""
     manifest = manifest_rules.parse(payload(number), OCI_INDEX)
     digest = Digest.of(manifest.payload)
-    repository_id = repositories.ensure(connection, NAME, now=NOW)
+    repository_id, _ = repositories.ensure(connection, way_in(connection), now=NOW)
     listing = Listing([], None)
     added = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=NOW)
     manifests.measure(connection, added[0], manifest)
@@ -154,7 +161,7 @@ def first_manifest(connection: Connection) -> int:
 def first_referrers(connection: Connection) -> object:
     """The first page of referrers, of one entry."""
     query = ReferrersQuery(Digest.of(payload(0)), [], after=0, count=1, budget_bytes=1_000_000)
-    return manifests.referrers(connection, NAME, query)
+    return manifests.referrers(connection, repository(connection), query)
 
 
 def remove_a_manifest(connection: Connection) -> None:
@@ -173,10 +180,14 @@ WORK: dict[str, Call] = {
     "PUT of the same again": lambda connection: put(connection, 0, ["t00005"]),
     "DELETE of a tag": lambda connection: tags.remove(connection, repository(connection), ["t00005"], now=NOW),
     "DELETE of a manifest": remove_a_manifest,
-    "GET by tag": lambda connection: manifests.stored(connection, NAME, Reference(tag=Tag.parse("t00005"))),
-    "GET by digest": lambda connection: manifests.stored(connection, NAME, Reference(digest=Digest.of(payload(0)))),
+    "GET by tag": lambda connection: manifests.stored(
+        connection, repository(connection), Reference(tag=Tag.parse("t00005"))
+    ),
+    "GET by digest": lambda connection: manifests.stored(
+        connection, repository(connection), Reference(digest=Digest.of(payload(0)))
+    ),
     "page of tags": lambda connection: tags.page(connection, repository(connection), after="t00001", count=8),
-    "page of repositories": lambda connection: repositories.page(connection, after="", count=10),
+    "page of repositories": lambda connection: access.everything(connection, after="", count=10),
 }
 """What a request asks of the database, by its name."""
 
@@ -195,9 +206,17 @@ PLANNED: dict[Callable[..., object], Call] = {
     tags.remove_of_manifest: lambda connection: tags.remove_of_manifest(connection, 1, now=NOW),
     manifests.referrers: first_referrers,
     repositories.find: lambda connection: repositories.find(connection, NAME),
-    repositories.lock: lambda connection: repositories.lock(connection, NAME),
-    repositories.ensure: lambda connection: repositories.ensure(connection, RepositoryName.parse("new"), now=NOW),
-    repositories.page: WORK["page of repositories"],
+    repositories.lock: lambda connection: repositories.lock(connection, way_in(connection)),
+    repositories.ensure: lambda connection: repositories.ensure(
+        connection, way_in(connection, RepositoryName.parse("new")), now=NOW
+    ),
+    repositories.get: lambda connection: repositories.get(connection, NAME),
+    repositories.page: lambda connection: repositories.page(connection, after="", count=10, prefix="a"),
+    repositories.set_visibility: lambda connection: repositories.set_visibility(connection, 1, Visibility.PRIVATE),
+    repositories.assign: lambda connection: repositories.assign(connection, 1, None),
+    repositories.begin_delete: lambda connection: repositories.begin_delete(connection, 1, now=NOW),
+    repositories.deleted: repositories.deleted,
+    repositories.empty_step: lambda connection: repositories.empty_step(connection, 1, count=10, now=NOW),
 }
 """A call that reaches every statement of each query function."""
 
