@@ -38,18 +38,23 @@ class Boundary:
         try:
             return await self._respond(request)
         except RegistryError as error:
-            answer = self._failed(error, request)
-            request.scope["depotry.error"] = errors.TABLE[type(error)][1]
-            if answer.status >= 500:
-                # That a blob is corrupt is known, and where that was found out does not matter.
-                cause = None if isinstance(error, ContentCorrupt) else error
-                self._log.error("%s %s", error.message, error.facts, exc_info=cause)
-            return answer
+            return self._answer_to(error, request)
         except (ClientGone, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 - the boundary: whatever it was, the client gets an answer and the log the reason
             self._log.exception("a request failed")
             return errors.internal_error()
+
+    def _answer_to(self, error: RegistryError, request: Request) -> Answer:
+        """A function of its own: a name for the error in a frame that it passed through would be a cycle, which keeps
+        the body of its request in memory."""
+        answer = self._failed(error, request)
+        request.scope["depotry.error"] = errors.TABLE[type(error)][1]
+        if answer.status >= 500:
+            # That a blob is corrupt is known, and where that was found out does not matter.
+            cause = None if isinstance(error, ContentCorrupt) else error
+            self._log.error("%s %s", error.message, error.facts, exc_info=cause)
+        return answer
 
 
 async def _drained(request: Request, answer: Answer | BlobAnswer) -> bool:
