@@ -1,3 +1,3 @@
 """Depotry: an OCI registry. `registry/README.md` is the map of this package."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
