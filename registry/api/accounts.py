@@ -161,6 +161,7 @@ class LoginApi:
 
 
 async def _issued(services: LoginServices, request: Request, fields: Fields, login: Begun) -> Answer:
+    request.scope["depotry.account"] = login.principal.name
     service = _service(services.origins, request, fields)
     wanted = scopes.parse(fields.get("scope", []))
     issued = await services.tokens.issue(login.principal, wanted, service)

@@ -276,6 +276,24 @@ def teams_of(connection: Connection, organization_id: int) -> dict[str, list[str
     return found
 
 
+def belonging(connection: Connection, organization_id: int) -> list[int]:
+    """The ids of everybody who is in an organization or one of its teams, robots too."""
+    in_teams = (
+        select(team_members.c.account_id)
+        .join(teams, teams.c.id == team_members.c.team_id)
+        .where(teams.c.organization_id == organization_id)
+    )
+    direct = select(members.c.account_id).where(members.c.organization_id == organization_id)
+    return list(connection.execute(direct.union(in_teams)).scalars())
+
+
+def in_team(connection: Connection, team_id: int) -> list[int]:
+    """The ids of everybody in a team."""
+    return list(
+        connection.execute(select(team_members.c.account_id).where(team_members.c.team_id == team_id)).scalars()
+    )
+
+
 def add_to_team(connection: Connection, team_id: int, account_id: int, *, now: int) -> None:
     """Put an account into a team. Idempotent."""
     row = {"team_id": team_id, "account_id": account_id, "created_at": now}

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from registry.auth.tokens import Grant
+from registry.auth.tokens import LEEWAY_S, Grant
 from registry.core.access import Action, Actor, Facts, Principal, RepositoryAccess, Visibility, decide
 from registry.core.limits import FACTS_CACHED
 from registry.core.names import RepositoryName
@@ -40,6 +40,10 @@ class Access:
         """The newest change of access that is known here."""
         return self._changes.revision
 
+    async def require_fresh(self) -> None:
+        """Make sure that changes are known up to 5 s ago. Raises Unavailable."""
+        await self._changes.require_fresh()
+
     async def rights(self, principal: Principal, name: RepositoryName) -> Rights:
         """What `principal` may do to the repository `name`, no older than the bound of `Changes`."""
         await self._changes.require_fresh()
@@ -68,7 +72,7 @@ class Access:
         if grant.repository_id is not None:
             return RepositoryAccess(name, grant.repository_id, actor)
         facts = (await self.rights(Principal(actor.account_id, actor.name, actor.credential), name)).facts
-        is_mine = facts.created_by == actor.account_id and facts.created_at >= issued_at_s * 1000
+        is_mine = facts.created_by == actor.account_id and facts.created_at >= (issued_at_s - LEEWAY_S) * 1000
         if facts.namespace_id != grant.namespace_id or (facts.repository_id is not None and not is_mine):
             return None
         return self.entry(name, facts, actor)

@@ -252,8 +252,10 @@ class Accounts:
 
         def change(connection: Connection, now: int) -> None:
             group = existing(connection, organization, ORGANIZATION)
-            accounts.remove_team(connection, existing_team(connection, group.id, team))
-            access.note_changes(connection, [namespace_subject(group.id)], now=now)
+            team_id = existing_team(connection, group.id, team)
+            # A team may have roles anywhere, so what changes is everything for its members.
+            access.note_changes(connection, map(account_subject, accounts.in_team(connection, team_id)), now=now)
+            accounts.remove_team(connection, team_id)
             audit.append(connection, actor, [Entry("team.removed", target=f"{organization}/{team}")], now=now)
 
         await self._write(change)
@@ -321,9 +323,11 @@ def _end(connection: Connection, account: Account, *, now: int) -> None:
         for token in tokens.of_account(connection, account.id, kind)
     ]
     tokens.remove(connection, ended)
+    others = accounts.belonging(connection, account.id)
     accounts.leave_everything(connection, account.id)
     accounts.mark_deleted(connection, account.id, now=now)
-    subjects = [account_subject(account.id), namespace_subject(account.id), *map(credential_subject, ended)]
+    subjects = [*map(account_subject, (account.id, *others)), namespace_subject(account.id)]
+    subjects += map(credential_subject, ended)
     access.note_changes(connection, subjects, now=now)
 
 

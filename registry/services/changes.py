@@ -7,13 +7,16 @@ revocation holds everywhere within 5 s.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from time import monotonic
 
 from registry.core.errors import RegistryError
-from registry.core.limits import ACCESS_STALE_S, CHANGES_POLL_S
+from registry.core.limits import ACCESS_STALE_S, CHANGES_KEPT_MS, CHANGES_POLL_S
 from registry.metadata import access
 from registry.metadata.database import Database
+
+_NEVER = (0, 0.0)
 
 
 class Changes:
@@ -21,7 +24,8 @@ class Changes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._newest: dict[str, int] = {}
+        self._newest: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """By subject, oldest first: the revision, and when it was read here."""
         self._read_at = -ACCESS_STALE_S
         self._log = logging.getLogger("depotry.access")
         self.revision = 0
@@ -32,7 +36,7 @@ class Changes:
     def hold(self, subjects: Iterable[str], revision: int) -> bool:
         """Whether nothing about these subjects has changed since `revision`."""
         newest = self._newest
-        return all(newest.get(subject, 0) <= revision for subject in subjects)
+        return all(newest.get(subject, _NEVER)[0] <= revision for subject in subjects)
 
     async def require_fresh(self) -> None:
         """Make sure that changes are known up to 5 s ago. Raises Unavailable when they cannot be read."""
@@ -45,12 +49,22 @@ class Changes:
         found = await self._database.point(lambda connection: access.changes_after(connection, self.revision))
         self._read_at = began
         for revision, subject in found:
-            self._newest[subject] = revision
+            self._newest[subject] = (revision, began)
+            self._newest.move_to_end(subject)
             self.revision = max(self.revision, revision)
         if found:
+            self._forget_old(began)
             subjects = {subject for _, subject in found}
             for told in self.on_change:
                 told(subjects)
+
+    def _forget_old(self, now: float) -> None:
+        """What no decision that is still remembered can be older than."""
+        while self._newest:
+            subject, (_, read_at) = next(iter(self._newest.items()))
+            if now - read_at < CHANGES_KEPT_MS / 1000:
+                return
+            del self._newest[subject]
 
     async def follow(self) -> None:
         """Read new changes each second until cancelled."""

@@ -49,6 +49,7 @@ class TokenServer:
     async def issue(self, principal: Principal, scopes: Scopes, service: str) -> Issued:
         """A token for what `principal` may do of what is asked; that this is less is no error."""
         grants: dict[str, Grant] = {}
+        await self.access.require_fresh()
         revision = self.access.revision if principal.account_id is None else principal.revision
         for text, asked in scopes.repositories.items():
             try:
