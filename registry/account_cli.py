@@ -21,6 +21,7 @@ T = TypeVar("T")
 _VISIBILITY = click.Choice(["private", "public"])
 _ROLES = click.Choice(["read", "write", "admin"])
 _GENERATED_CHARS = 24
+_LIFE_MAX_S = 36_500 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,8 +447,8 @@ def _life_s(text: str | None) -> int | None:
         life_s = parse_duration(text)
     except ValueError as error:
         fail(f"--expires {error}")
-    if not isinstance(life_s, int) or life_s < 1:
-        fail("--expires is at least 1s")
+    if not isinstance(life_s, int) or not 1 <= life_s <= _LIFE_MAX_S:
+        fail("--expires is from 1s to 36500d")
     return life_s
 
 
@@ -576,6 +577,8 @@ def repository_assign(name: str, instance: bool, **flags: Any) -> None:
     """Let the account that a repository is named after own it: for one that was there before the account."""
     checked = _repository_name(name)
     owner = None if instance else checked.namespace
+    if owner is None and not instance:
+        fail(f"{name} has one component: it belongs to the instance")
     at_desk(flags, lambda desk: desk.repositories.assign(checked, owner, desk.actor))
     click.echo(f"{name} belongs to {owner or 'the instance'}")
 

@@ -37,7 +37,7 @@ def push(registry: Registry, content: bytes) -> Digest:
 
 def test_help_and_version() -> None:
     """Every command explains itself, and serve names every setting with its environment variable."""
-    assert depotry("--version").stdout == "depotry, version 0.1.0\n"
+    assert depotry("--version").stdout == "depotry, version 0.2.0\n"
     for command in ("serve", "migrate", "config", "stats", "scrub"):
         text = depotry(command, "--help").stdout
         assert "--data" in text

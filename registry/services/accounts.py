@@ -58,7 +58,7 @@ class Accounts:
 
     async def add_user(self, name: str, password: str, actor: Actor, *, is_admin: bool = False) -> None:
         """Add a user. Raises AccountNameInvalid, PasswordInvalid."""
-        new = AccountName.parse(name, new=True)
+        new = _owner_name(name)
         hashed = await self.passwords.hash(password)
         await self._add(NewAccount(new, USER, hashed, is_admin), actor)
 
@@ -74,7 +74,7 @@ class Accounts:
                 raise AccountInvalid(f"line {number} is not name:hash")
             try:
                 passwords.check_bcrypt(hashed)
-                found.append(NewAccount(AccountName.parse(name, new=True), USER, hashed))
+                found.append(NewAccount(_owner_name(name), USER, hashed))
             except (AccountNameInvalid, PasswordInvalid) as error:
                 raise type(error)(f"line {number}: {error.message}") from None
         now = self.clock()
@@ -88,7 +88,7 @@ class Accounts:
 
     async def add_organization(self, name: str, owner: str, actor: Actor) -> None:
         """Add an organization with its first owner. Raises AccountNameInvalid."""
-        new = NewAccount(AccountName.parse(name, new=True), ORGANIZATION)
+        new = NewAccount(_owner_name(name), ORGANIZATION)
 
         def add(connection: Connection, now: int) -> None:
             first = existing(connection, owner, USER)
@@ -237,7 +237,7 @@ class Accounts:
         """Add a team. Raises AccountNameInvalid."""
         checked = AccountName.parse(team)
         if "+" in checked:
-            raise AccountNameInvalid("the name of a team has no +")
+            raise AccountNameInvalid("only the name of a robot has a +")
 
         def change(connection: Connection, now: int) -> None:
             group = existing(connection, organization, ORGANIZATION)
@@ -288,6 +288,14 @@ class Accounts:
     async def _write(self, change: Callable[[Connection, int], T]) -> T:
         now = self.clock()
         return await self.database.write(lambda connection: change(connection, now))
+
+
+def _owner_name(text: str) -> AccountName:
+    """A new name that can own repositories. Raises AccountNameInvalid."""
+    name = AccountName.parse(text, new=True)
+    if "+" in name:
+        raise AccountNameInvalid("only the name of a robot has a +")
+    return name
 
 
 def existing(connection: Connection, name: str, kind: str | None = None) -> Account:
