@@ -1,4 +1,4 @@
-"""The commands for accounts, tokens, repositories, keys and the audit: what they do, and that bad input changes nothing."""
+"""The commands for accounts, tokens, repositories, keys and the audit; and that bad input changes nothing."""
 
 import json
 from collections.abc import Callable
@@ -167,7 +167,7 @@ def test_users_of_an_htpasswd_file(run: Run, tmp_path: Path) -> None:
 
 BAD = [
     ("user", "add", "Admin", "--generate"),
-    ("user", "add", "ａdmin", "--generate"),
+    ("user", "add", "\uff41dmin", "--generate"),
     ("user", "add", "admin", "--generate"),
     ("user", "add", "ad..min", "--generate"),
     ("user", "add", "a/b", "--generate"),

@@ -78,7 +78,8 @@ class Keys:
         self._stale = False
         rows = await self._database.read(lambda connection: tokens.keys(connection, retired_after=now - OVERLAP_MS))
         self._opened = {row.kid: self._opened.get(row.kid) or self._open(row) for row in rows}
-        signing = [row for row in rows if row.signs_from <= now][-1]
+        # Where the clock of whoever made the first key is ahead of ours, none has begun: then the first one signs.
+        signing = ([row for row in rows if row.signs_from <= now] or rows[:1])[-1]
         later = [row.signs_from for row in rows if row.signs_from > now]
         self._changes_at = min(later, default=now + OVERLAP_MS)
         self._current = KeySet(self._opened.values(), self._opened[signing.kid])
