@@ -1,8 +1,8 @@
 """From a name and a secret to who that is: passwords, personal access tokens, refresh tokens.
 
 What was verified is remembered for five minutes under a keyed hash, as long as account and token have not changed; what
-was wrong is never remembered. Failed attempts are counted in SQL per account and per address, before anything is
-verified. A wrong password, an unknown name, a disabled account and one without a password look and cost the same.
+was wrong is never remembered. Failed attempts are counted in SQL per account and per address, before a password is
+looked at. A wrong password, an unknown name, a disabled account and one without a password look and cost the same.
 """
 
 import asyncio
@@ -85,11 +85,9 @@ class Login:
         """Who a refresh token stands for, now. Raises Unauthenticated, TooManyRequests."""
         if opaque.kind_of(secret) is not TokenKind.REFRESH:
             raise _refused()
-        counted = await self._count([_of_address(address)])
         token = await self._token(secret)
         if token is None:
-            raise _refused()
-        await self._forgive(counted)
+            raise await self._failed("", address)
         await self._note_use(token, address)
         return _of_token(token)
 
@@ -125,14 +123,18 @@ class Login:
         return Principal(account.id, account.name, "password", is_admin=account.is_admin, revision=account.revision)
 
     async def _personal(self, name: str, secret: str, address: str | None) -> Principal:
-        counted = await self._count([_of_address(address)])
         token = await self._token(secret)
         if token is None or token.account_name != name:
-            await self._note_failure(name, address)
-            raise _refused()
-        await self._forgive(counted)
+            raise await self._failed(name, address)
         await self._note_use(token, address)
         return _of_token(token)
+
+    async def _failed(self, name: str, address: str | None) -> Unauthenticated:
+        """A token that is none of ours was shown: nobody guesses one, so only failures are counted, and many clients
+        behind one address may log in at once. Raises TooManyRequests."""
+        await self._count([_of_address(address)])
+        await self._note_failure(name, address)
+        return _refused()
 
     async def _token(self, secret: str) -> StoredToken | None:
         """The token, if it counts."""
