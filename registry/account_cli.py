@@ -10,12 +10,21 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from registry.config import Settings, parse_duration
 from registry.options import existing_stores, fail, opened, read_settings, store_options
+
+if TYPE_CHECKING:
+    from registry.app import Stores
+    from registry.core.access import Actor
+    from registry.core.names import RepositoryName
+    from registry.metadata.accounts import Account
+    from registry.services.accounts import Accounts
+    from registry.services.personal_tokens import PersonalTokens
+    from registry.services.repositories import Repositories
 
 T = TypeVar("T")
 _VISIBILITY = click.Choice(["private", "public"])
@@ -29,11 +38,11 @@ class Desk:
     """What a command works with."""
 
     settings: Settings
-    stores: Any
-    accounts: Any
-    repositories: Any
-    tokens: Any
-    actor: Any
+    stores: "Stores"
+    accounts: "Accounts"
+    repositories: "Repositories"
+    tokens: "PersonalTokens"
+    actor: "Actor"
 
 
 def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
@@ -180,7 +189,7 @@ def user_list(as_json: bool, **flags: Any) -> None:
     _print((_account_row(account) for account in found), as_json=as_json)
 
 
-def _account_row(account: Any) -> dict[str, object]:
+def _account_row(account: "Account") -> dict[str, object]:
     return {
         "name": account.name,
         "admin": account.is_admin,
@@ -514,7 +523,7 @@ def repository_list(prefix: str, as_json: bool, **flags: Any) -> None:
     _print(rows, as_json=as_json)
 
 
-def _repository_name(text: str) -> Any:
+def _repository_name(text: str) -> "RepositoryName":
     from registry.core.names import RepositoryName
 
     return opened(lambda: RepositoryName.parse(text))

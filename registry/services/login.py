@@ -67,8 +67,14 @@ class Login:
         running = self._running.get(key)
         if running is None:
             running = self._running[key] = asyncio.ensure_future(self._verify_and_remember(key, name, secret, address))
-            running.add_done_callback(lambda _: self._running.pop(key, None))
+            running.add_done_callback(lambda done: self._ended(key, done))
         return await asyncio.shield(running)
+
+    def _ended(self, key: bytes, done: asyncio.Future[Principal]) -> None:
+        """Forget the attempt. Its error belongs to who waited; where all of them went away, to nobody."""
+        self._running.pop(key, None)
+        if not done.cancelled():
+            done.exception()
 
     async def _verify_and_remember(self, key: bytes, name: str, secret: str, address: str | None) -> Principal:
         found = await self._verify(name, secret, address)
