@@ -1,120 +1,23 @@
-"""The commands for accounts, tokens, repositories, keys and the audit. They work on the database directly, beside a
-running server, which takes note within seconds; whoever can run them can read the database anyway.
+"""The commands for accounts: users, organizations, teams, robots. They work on the database directly, beside a running
+server, which takes note within seconds; whoever can run them can read the database anyway.
 """
 
-import asyncio
-import getpass
-import json
 import sys
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.config import Settings, parse_duration
-from registry.options import existing_stores, fail, opened, read_settings, store_options
+from registry.desk import Desk, as_json_option, at_desk, print_rows, shown_time
+from registry.options import fail, store_options
 
 if TYPE_CHECKING:
-    from registry.app import Stores
-    from registry.core.access import Actor
-    from registry.core.names import RepositoryName
     from registry.metadata.accounts import Account
-    from registry.services.accounts import Accounts
-    from registry.services.personal_tokens import PersonalTokens
-    from registry.services.repositories import Repositories
 
-T = TypeVar("T")
-_VISIBILITY = click.Choice(["private", "public"])
-_ROLES = click.Choice(["read", "write", "admin"])
+VISIBILITY = click.Choice(["private", "public"])
+ROLES = click.Choice(["read", "write", "admin"])
 _GENERATED_CHARS = 24
-_LIFE_MAX_S = 36_500 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What a command works with."""
-
-    settings: Settings
-    stores: "Stores"
-    accounts: "Accounts"
-    repositories: "Repositories"
-    tokens: "PersonalTokens"
-    actor: "Actor"
-
-
-def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
-    """Run `work` on the registry that the flags name. What it refuses is one line, and exit status 2."""
-    from registry.auth.passwords import Passwords
-    from registry.core.access import Actor
-    from registry.services.accounts import Accounts
-    from registry.services.clock import system_clock
-    from registry.services.personal_tokens import PersonalTokens
-    from registry.services.repositories import Repositories
-
-    settings = read_settings(flags, flags.pop("config_file", None))
-    stores = existing_stores(settings)
-    passwords = Passwords()
-    desk = Desk(
-        settings,
-        stores,
-        Accounts(stores.database, passwords, system_clock),
-        Repositories(stores.database, system_clock),
-        PersonalTokens(stores.database, system_clock),
-        Actor(None, _system_user(), "command line"),
-    )
-
-    async def run() -> T:
-        try:
-            return await work(desk)
-        finally:
-            passwords.close()
-            await stores.close()
-
-    return opened(lambda: asyncio.run(run()))
-
-
-def _system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
-
-
-def _as_json(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")(command)
-
-
-def _print(rows: Iterable[dict[str, object]], *, as_json: bool) -> None:
-    """Rows as a table, or as JSON. Control characters cannot reach the terminal."""
-    found = list(rows)
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    if not found:
-        click.echo("none")
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in found[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in found:
-        table.add_row(*("" if value is None else _printable(value) for value in row.values()))
-    console = Console()
-    Console(width=None if console.is_terminal else 240, markup=False, highlight=False).print(table)
-
-
-def _printable(value: object) -> str:
-    text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 # Users
@@ -181,12 +84,12 @@ def user_import(file: Any, **flags: Any) -> None:
 
 
 @user.command("list")
-@_as_json
+@as_json_option
 @store_options
 def user_list(as_json: bool, **flags: Any) -> None:
     """Print all users."""
     found = at_desk(flags, lambda desk: desk.accounts.all("user"))
-    _print((_account_row(account) for account in found), as_json=as_json)
+    print_rows((_account_row(account) for account in found), as_json=as_json)
 
 
 def _account_row(account: "Account") -> dict[str, object]:
@@ -194,7 +97,7 @@ def _account_row(account: "Account") -> dict[str, object]:
         "name": account.name,
         "admin": account.is_admin,
         "state": "active" if account.is_active else "disabled",
-        "created": _time(account.created_at),
+        "created": shown_time(account.created_at),
     }
 
 
@@ -255,7 +158,7 @@ _simple(
 
 @user.command("visibility")
 @click.argument("name")
-@click.argument("visibility", type=_VISIBILITY)
+@click.argument("visibility", type=VISIBILITY)
 @store_options
 def user_visibility(name: str, visibility: str, **flags: Any) -> None:
     """What new repositories of a user's or organization's namespace are."""
@@ -284,23 +187,23 @@ def org_add(name: str, owner: str, **flags: Any) -> None:
 
 
 @org.command("list")
-@_as_json
+@as_json_option
 @store_options
 def org_list(as_json: bool, **flags: Any) -> None:
     """Print all organizations."""
     found = at_desk(flags, lambda desk: desk.accounts.all("organization"))
-    rows = ({"name": one.name, "created": _time(one.created_at)} for one in found)
-    _print(rows, as_json=as_json)
+    rows = ({"name": one.name, "created": shown_time(one.created_at)} for one in found)
+    print_rows(rows, as_json=as_json)
 
 
 @org.command("members")
 @click.argument("name")
-@_as_json
+@as_json_option
 @store_options
 def org_members(name: str, as_json: bool, **flags: Any) -> None:
     """Print who is in an organization."""
     found = at_desk(flags, lambda desk: desk.accounts.members(name))
-    _print(({"name": one.name, "role": "owner" if one.is_owner else "member"} for one in found), as_json=as_json)
+    print_rows(({"name": one.name, "role": "owner" if one.is_owner else "member"} for one in found), as_json=as_json)
 
 
 @org.command("set-member")
@@ -359,12 +262,12 @@ def team_remove(organization: str, name: str, **flags: Any) -> None:
 
 @team.command("list")
 @click.argument("organization")
-@_as_json
+@as_json_option
 @store_options
 def team_list(organization: str, as_json: bool, **flags: Any) -> None:
     """Print the teams of an organization."""
     found = at_desk(flags, lambda desk: desk.accounts.teams(organization))
-    _print(({"team": name, "members": ", ".join(names)} for name, names in found.items()), as_json=as_json)
+    print_rows(({"team": name, "members": ", ".join(names)} for name, names in found.items()), as_json=as_json)
 
 
 @team.command("join")
@@ -396,7 +299,7 @@ def robot() -> None:
 
 @robot.command("add")
 @click.argument("name")
-@click.option("--role", type=_ROLES, help="Role on everything of its owner; write includes new repositories.")
+@click.option("--role", type=ROLES, help="Role on everything of its owner; write includes new repositories.")
 @store_options
 def robot_add(name: str, role: str | None, **flags: Any) -> None:
     """Add a robot, called <owner>+<name>. Give it a token with `depotry token create`."""
@@ -409,272 +312,9 @@ def robot_add(name: str, role: str | None, **flags: Any) -> None:
 
 @robot.command("list")
 @click.option("--owner", help="Only those of this account.")
-@_as_json
+@as_json_option
 @store_options
 def robot_list(owner: str | None, as_json: bool, **flags: Any) -> None:
     """Print robots."""
     found = at_desk(flags, lambda desk: desk.accounts.all("robot", owner))
-    _print((_account_row(account) for account in found), as_json=as_json)
-
-
-# Tokens
-
-
-@click.group()
-def token() -> None:
-    """Personal access tokens: used as the password of their account, within limits."""
-
-
-@token.command("create")
-@click.argument("account")
-@click.option("--name", default="token", show_default=True, help="What it is for.")
-@click.option("--scope", "scope", default="read,write", show_default=True, help="Of read, write, delete, admin.")
-@click.option("--repository", "names", multiple=True, help="Only for this one, or name/* for all below; repeatable.")
-@click.option("--expires", metavar="TIME", help="When it ends, such as 90d or 12h from now; without it never.")
-@store_options
-def token_create(
-    account: str, name: str, scope: str, names: tuple[str, ...], expires: str | None, **flags: Any
-) -> None:
-    """Make a token for an account and print it, this once."""
-    from registry.core.access import TokenLimits, TokenScope
-
-    try:
-        scopes = frozenset(TokenScope(word.strip()) for word in scope.split(","))
-    except ValueError:
-        fail("--scope is a list of read, write, delete and admin, separated by commas")
-    limits = TokenLimits(scopes, names or None)
-    life_s = _life_s(expires)
-    _, secret = at_desk(flags, lambda desk: desk.tokens.create(account, name, limits, desk.actor, life_s=life_s))
-    click.echo(secret)
-
-
-def _life_s(text: str | None) -> int | None:
-
-    if text is None:
-        return None
-    try:
-        life_s = parse_duration(text)
-    except ValueError as error:
-        fail(f"--expires {error}")
-    if not isinstance(life_s, int) or not 1 <= life_s <= _LIFE_MAX_S:
-        fail("--expires is from 1s to 36500d")
-    return life_s
-
-
-@token.command("list")
-@click.argument("account")
-@_as_json
-@store_options
-def token_list(account: str, as_json: bool, **flags: Any) -> None:
-    """Print the tokens of an account, and the logins that clients remember."""
-    found = at_desk(flags, lambda desk: desk.tokens.of(account))
-    rows = (
-        {
-            "id": one.id,
-            "kind": one.kind,
-            "name": one.name,
-            "scope": None if one.limits is None else ",".join(sorted(one.limits.scopes)),
-            "repositories": None
-            if one.limits is None or one.limits.repositories is None
-            else ",".join(one.limits.repositories),
-            "created": _time(one.created_at),
-            "expires": _time(one.expires_at),
-            "last_used": _time(one.last_used_at),
-            "from": one.last_used_from,
-        }
-        for one in found
-    )
-    _print(rows, as_json=as_json)
-
-
-@token.command("revoke")
-@click.argument("token_id", type=int)
-@store_options
-def token_revoke(token_id: int, **flags: Any) -> None:
-    """End a token, and the logins that were begun with it."""
-    at_desk(flags, lambda desk: desk.tokens.revoke(token_id, desk.actor))
-    click.echo(f"token {token_id} is revoked")
-
-
-# Repositories
-
-
-@click.group()
-def repository() -> None:
-    """Repositories: who may see them, who may do what, and their end."""
-
-
-@repository.command("list")
-@click.argument("prefix", default="")
-@_as_json
-@store_options
-def repository_list(prefix: str, as_json: bool, **flags: Any) -> None:
-    """Print repositories, all or those whose name begins with PREFIX."""
-    found = at_desk(flags, lambda desk: desk.repositories.all(prefix))
-    rows = (
-        {
-            "name": one.name,
-            "visibility": one.visibility.value,
-            "owner": one.namespace or "(instance)",
-            "created": _time(one.created_at),
-        }
-        for one in found
-    )
-    _print(rows, as_json=as_json)
-
-
-def _repository_name(text: str) -> "RepositoryName":
-    from registry.core.names import RepositoryName
-
-    return opened(lambda: RepositoryName.parse(text))
-
-
-@repository.command("visibility")
-@click.argument("name")
-@click.argument("visibility", type=_VISIBILITY)
-@store_options
-def repository_visibility(name: str, visibility: str, **flags: Any) -> None:
-    """Let everybody pull a repository, or only those who were given a role."""
-    from registry.core.access import Visibility
-
-    checked = _repository_name(name)
-    at_desk(flags, lambda desk: desk.repositories.set_visibility(checked, Visibility(visibility), desk.actor))
-    click.echo(f"{name} is {visibility}")
-
-
-@repository.command("roles")
-@click.argument("place")
-@_as_json
-@store_options
-def repository_roles(place: str, as_json: bool, **flags: Any) -> None:
-    """Print who has which role on a repository, or on a namespace (name/*)."""
-    found = at_desk(flags, lambda desk: desk.repositories.roles(place))
-    rows = ({"who": one.holder, "on": one.place, "role": one.role.name.lower()} for one in found)
-    _print(rows, as_json=as_json)
-
-
-@repository.command("grant")
-@click.argument("place")
-@click.argument("who")
-@click.argument("role", type=_ROLES)
-@store_options
-def repository_grant(place: str, who: str, role: str, **flags: Any) -> None:
-    """Give a role on a repository, or on a whole namespace (name/*), to a user, a robot, or a team (team:org/name)."""
-    from registry.core.access import Role
-
-    at_desk(flags, lambda desk: desk.repositories.give(place, who, Role[role.upper()], desk.actor))
-    click.echo(f"{who} has {role} on {place}")
-
-
-@repository.command("revoke")
-@click.argument("place")
-@click.argument("who")
-@store_options
-def repository_revoke(place: str, who: str, **flags: Any) -> None:
-    """Take a role away."""
-    from registry.core.access import Role
-
-    at_desk(flags, lambda desk: desk.repositories.give(place, who, Role.NONE, desk.actor))
-    click.echo(f"{who} has no role on {place}")
-
-
-@repository.command("assign")
-@click.argument("name")
-@click.option("--instance", is_flag=True, help="To the instance and its admins.")
-@store_options
-def repository_assign(name: str, instance: bool, **flags: Any) -> None:
-    """Let the account that a repository is named after own it: for one that was there before the account."""
-    checked = _repository_name(name)
-    owner = None if instance else checked.namespace
-    if owner is None and not instance:
-        fail(f"{name} has one component: it belongs to the instance")
-    at_desk(flags, lambda desk: desk.repositories.assign(checked, owner, desk.actor))
-    click.echo(f"{name} belongs to {owner or 'the instance'}")
-
-
-@repository.command("delete")
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@store_options
-def repository_delete(name: str, yes: bool, **flags: Any) -> None:
-    """Delete a repository with everything in it."""
-    checked = _repository_name(name)
-    if not yes:
-        click.confirm(f"Delete {name} with all its tags and images?", abort=True)
-    at_desk(flags, lambda desk: desk.repositories.delete(checked, desk.actor))
-    click.echo(f"{name} is deleted")
-
-
-# Keys and the audit
-
-
-@click.group()
-def key() -> None:
-    """The keys that sign access tokens."""
-
-
-@key.command("rotate")
-@click.option("--at-once", is_flag=True, help="End the old key, and every access token that it signed, now.")
-@store_options
-def key_rotate(at_once: bool, **flags: Any) -> None:
-    """Sign with a new key. The old one counts until the last token that it signed has ended."""
-    from registry.app import keys_of
-
-    async def work(desk: Desk) -> str:
-        return await keys_of(desk.settings, desk.stores.database).rotate(desk.actor, at_once=at_once)
-
-    click.echo(f"the new key is {at_desk(flags, work)}")
-
-
-@click.command()
-@click.option("--actor", help="Who did it: the name of an account.")
-@click.option("--action", help="What: manifest.pushed, or tag.* for all of a kind.")
-@click.option("--repository", help="To which repository.")
-@click.option("--digest", help="To which content.")
-@click.option("--address", help="From where.")
-@click.option("--since", metavar="TIME", help="From: 2026-11-24, 2026-11-24T08:00, or 2h ago as 2h.")
-@click.option("--until", metavar="TIME", help="Until, in the same forms.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000), help="How many rows.")
-@_as_json
-@store_options
-def audit(limit: int, as_json: bool, since: str | None, until: str | None, **flags: Any) -> None:
-    """Print who did what, newest first. Times are UTC."""
-    from registry.core.digest import Digest
-    from registry.metadata import audit as rows
-
-    names = ("actor", "action", "repository", "address")
-    texts = {name: flags.pop(name) for name in names}
-    digest_text = flags.pop("digest")
-    digest = None if digest_text is None else opened(lambda: Digest.parse(digest_text))
-    wanted = rows.Filter(**texts, digest=digest, since=_moment(since), until=_moment(until))
-
-    async def work(desk: Desk) -> list[rows.Row]:
-        found: list[rows.Row] = await desk.stores.database.read(
-            lambda connection: rows.page(connection, wanted, before=None, count=limit)
-        )
-        return found
-
-    found = at_desk(flags, work)
-    _print(({**asdict(row), "at": _time(row.at)} for row in found), as_json=as_json)
-
-
-def _moment(text: str | None) -> int | None:
-    """ms since 1970 UTC of a date, a date and time, or a time ago."""
-    from registry.services.clock import system_clock
-
-    if text is None:
-        return None
-    try:
-        ago_s = parse_duration(text)
-        if isinstance(ago_s, int | float):
-            return system_clock() - int(ago_s * 1000)
-    except ValueError:
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{text!r} is no time: write 2026-11-24, 2026-11-24T08:00, or 2h for two hours ago")
-    return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp() * 1000)
-
-
-GROUPS: tuple[click.Command, ...] = (user, org, team, robot, token, repository, key, audit)
+    print_rows((_account_row(account) for account in found), as_json=as_json)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 
 from registry import __version__
-from registry.account_cli import GROUPS
+from registry.access_cli import audit, key, repository, token
+from registry.account_cli import org, robot, team, user
 from registry.config import Settings
 from registry.options import existing_stores, fail, opened, read_settings, settings_options
 
@@ -145,5 +146,5 @@ def scrub(config_file: Path | None, **flags: object) -> None:
     sys.exit(1 if run_scrub(stores) else 0)
 
 
-for _group in GROUPS:
+for _group in (user, org, team, robot, token, repository, key, audit):
     main.add_command(_group)
