@@ -85,6 +85,11 @@ class TokenLimits:
             return _NOTHING
         return actions & frozenset[Action]().union(*(_OF_SCOPE[scope] for scope in self.scopes))
 
+    @property
+    def pulls(self) -> bool:
+        """Whether the token is good for pulling, and so for lists of what can be pulled."""
+        return any(Action.PULL in _OF_SCOPE[scope] for scope in self.scopes)
+
     def covers(self, name: RepositoryName) -> bool:
         """Whether the repository is one of those that the token is for."""
         if self.repositories is None:

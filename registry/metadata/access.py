@@ -160,6 +160,8 @@ def page(
 
     Each way to be allowed is a part that stops at `count` by itself: what others may see is not walked through.
     """
+    if limits is not None and not limits.pulls:
+        return []
     names = _names(limits, after=after, count=count)
     as_admin = names.join(accounts, and_(accounts.c.id == _CALLER, accounts.c.is_admin))
     parts = [query.subquery() for query in (*(names.where(way) for way in _WAYS), as_admin)]
@@ -185,6 +187,8 @@ def may_pull_somewhere(
     connection: Connection, account_id: int | None, limits: TokenLimits | None, packed_digest: bytes
 ) -> bool:
     """Whether a blob is in a repository that an account may pull, within the limits of its token."""
+    if limits is not None and not limits.pulls:
+        return False
     query = _VISIBLE_HOLDERS
     if limits is not None and limits.repositories is not None:
         query = query.where(_covered(limits.repositories))

@@ -7,7 +7,7 @@ from registry.auth import opaque, tokens
 from registry.auth.opaque import TokenKind
 from registry.auth.scopes import Scopes
 from registry.auth.tokens import Grant, Parties, Ticket
-from registry.core.access import Action, Actor, Principal, TokenScope, credential_subject
+from registry.core.access import Action, Actor, Principal, credential_subject
 from registry.core.errors import NameInvalid
 from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT
 from registry.core.names import RepositoryName
@@ -123,4 +123,4 @@ def _grant(rights: Rights, asked: frozenset[Action]) -> Grant:
 
 
 def _may_list(principal: Principal) -> bool:
-    return principal.limits is None or bool(principal.limits.scopes - {TokenScope.DELETE})
+    return principal.limits is None or principal.limits.pulls
