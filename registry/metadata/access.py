@@ -43,8 +43,9 @@ def _highest(on: ColumnElement[bool]) -> list[ColumnElement[int]]:
     """The caller's highest roles of the grants `on` something: its own, and that of its teams; 0 for none."""
     role = select(func.coalesce(func.max(grants.c.role), 0)).correlate(repositories, _namespace, _named)
     own = role.where(grants.c.account_id == _CALLER, on)
-    of_team = role.join(team_members, team_members.c.team_id == grants.c.team_id)
-    of_team = of_team.where(team_members.c.account_id == _CALLER, on)
+    # Not a join: SQLite would begin it with the roles of everybody, of which a place may have many.
+    its_teams = select(team_members.c.team_id).where(team_members.c.account_id == _CALLER)
+    of_team = role.where(grants.c.team_id.in_(its_teams), on)
     return [own.scalar_subquery(), of_team.scalar_subquery()]
 
 
