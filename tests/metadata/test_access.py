@@ -32,9 +32,7 @@ def migrated(path: Path, drawn: Drawn) -> Engine:
     return engine
 
 
-def may_pull(
-    connection: Connection, account_id: int | None, limits: TokenLimits | None, name: RepositoryName
-) -> bool:
+def may_pull(connection: Connection, account_id: int | None, limits: TokenLimits | None, name: RepositoryName) -> bool:
     """What the gate would say."""
     return Action.PULL in decide(access.facts(connection, account_id, name), limits, name)
 

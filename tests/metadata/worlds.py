@@ -55,7 +55,18 @@ class Drawn:
         """Put everything into an empty database."""
         first = {"id": 1, "identity": "x", "boot_id": "x", "created_at": NOW, "access_revision": 7}
         connection.execute(insert(installation), first)
-        order = (accounts, members, teams, team_members, repositories, grants, objects, blobs, repository_blobs, manifests)
+        order = (
+            accounts,
+            members,
+            teams,
+            team_members,
+            repositories,
+            grants,
+            objects,
+            blobs,
+            repository_blobs,
+            manifests,
+        )
         for table in order:
             rows = self.rows.get(table.name)
             if rows:
@@ -126,7 +137,9 @@ def _accounts(drawn: Drawn, rng: random.Random) -> dict[str, int]:
 
 def _teams(drawn: Drawn, rng: random.Random) -> list[int]:
     rows = drawn.rows["accounts"]
-    ids = {kind: [number for number, row in enumerate(rows, start=1) if row["kind"] == kind] for kind in ("user", "robot")}
+    ids = {
+        kind: [number for number, row in enumerate(rows, start=1) if row["kind"] == kind] for kind in ("user", "robot")
+    }
     found = []
     for organization_id in (number for number, row in enumerate(rows, start=1) if row["kind"] == "organization"):
         inside = rng.sample(ids["user"], k=rng.randint(0, 3))
@@ -182,8 +195,8 @@ _HERS = 10
 
 
 def of_size(count: int, people: int) -> Drawn:
-    """`count` private repositories of one organization, ten of which a member may pull, ten public ones beside them, and
-    `people` members who have a role on each of these ten and on the organization."""
+    """`count` private repositories of one organization, ten of which a member may pull, ten public ones beside them,
+    and `people` members who have a role on each of these ten and on the organization."""
     drawn = Drawn()
     for name in ("member", "owner", "admin"):
         drawn.account(name, "user", is_admin=name == "admin")

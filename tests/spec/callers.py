@@ -67,7 +67,7 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """One way to knock. `who` is the line in the table of rights."""
+    """One way to knock. `who` is the line in the table of rights, for a credential that counts."""
 
     who: str
     scheme: Scheme
@@ -189,35 +189,39 @@ def disable(made: World, scopes: set[str]) -> None:
 
 def callers(made: World) -> list[Caller]:
     """Everybody, by every way that they can show who they are."""
-    forger = Forger(made)
+    forger, of_other = Forger(made), f"repository:{Place.OTHER}:pull,push,delete"
     found = [
-        Caller("nobody", Scheme.NOTHING, lambda scope: None),
+        Caller("nobody", Scheme.NOTHING, lambda _: None),
         Caller("anonymous", Scheme.BEARER, _bearer(made, "anonymous")),
-        Caller("nobody", Scheme.WRONG_BEARER, _bearer(made, "gone")),
-        Caller("nobody", Scheme.WRONG_BASIC, lambda scope: made.basic("gone")),
-        Caller("bearer of a token for other", Scheme.BEARER, _fixed(made, f"repository:{Place.OTHER}:pull,push,delete")),
+        Caller("disabled user", Scheme.WRONG_BEARER, _bearer(made, "gone")),
+        Caller("disabled user", Scheme.WRONG_BASIC, _basic(made, "gone")),
+        Caller("bearer of a token for other", Scheme.BEARER, _fixed(made, "owner", of_other)),
     ]
     made.passwords["wrong password"] = ("owner", f"{PASSWORD}!")
     made.passwords["wrong token"] = ("stranger", made.passwords["token to read"][1])
     found += [
-        Caller("nobody", Scheme.WRONG_BASIC, lambda scope: made.basic("wrong password")),
-        Caller("nobody", Scheme.WRONG_BASIC, lambda scope: made.basic("wrong token")),
+        Caller("wrong password", Scheme.WRONG_BASIC, _basic(made, "wrong password")),
+        Caller("token of somebody else", Scheme.WRONG_BASIC, _basic(made, "wrong token")),
     ]
     for forge in (forger.expired, forger.for_another_service, forger.by_another_key, forger.unsigned, forger.by_hmac):
-        found.append(Caller(f"nobody: {forge.__name__}", Scheme.WRONG_BEARER, _forged(forge)))
+        found.append(Caller(f"token {forge.__name__}", Scheme.WRONG_BEARER, _forged(forge)))
     for who in (*(user for user in USERS if user != "gone"), *_TOKENS, "admin"):
-        found.append(Caller(who, Scheme.BASIC, lambda scope, who=who: made.basic(who)))
+        found.append(Caller(who, Scheme.BASIC, _basic(made, who)))
         found.append(Caller(who, Scheme.BEARER, _bearer(made, who)))
     found.append(Caller("owner", Scheme.BEARER, _forged(forger.untouched)))
     return found
+
+
+def _basic(made: World, who: str) -> Callable[[str], str | None]:
+    return lambda _: made.basic(who)
 
 
 def _bearer(made: World, who: str) -> Callable[[str], str | None]:
     return lambda scope: f"Bearer {made.token(who, scope)}"
 
 
-def _fixed(made: World, scope: str) -> Callable[[str], str | None]:
-    return lambda _: f"Bearer {made.token('owner', scope)}"
+def _fixed(made: World, who: str, scope: str) -> Callable[[str], str | None]:
+    return lambda _: f"Bearer {made.token(who, scope)}"
 
 
 def _forged(forge: Callable[[str], str]) -> Callable[[str], str | None]:
