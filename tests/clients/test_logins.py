@@ -1,16 +1,20 @@
 """Every client against a server with accounts: what it may do with a login, without one, and with somebody else's."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.conftest import PASSWORDS, ClientAt
+from tests.clients.conftest import PASSWORDS, ClientAt, add_accounts
 from tests.clients.logins import PHRASES, Made
 from tests.clients.tools import digest_of_tag
 from tests.running import ADMIN_PASSWORD, Registry
 
 REFUSED = re.compile(r"denied|unauthorized|authentication required|forbidden|401|403", re.IGNORECASE)
 """What a person understands: it was not allowed."""
+
+NOT_LOGGED_IN = re.compile(f"{REFUSED.pattern}|no basic auth credentials|credential not found", re.IGNORECASE)
+"""The same where a client knows that it has no password to send."""
 
 PASSWORD_WRONG = re.compile(r"unauthorized|incorrect|invalid username/password|authentication failed", re.IGNORECASE)
 
@@ -20,18 +24,35 @@ def is_there(registry: Registry, repository: str, tag: str = "v1") -> bool:
     return digest_of_tag(registry, repository, tag, auth=("admin", ADMIN_PASSWORD)) is not None
 
 
+@pytest.fixture(scope="module")
+def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The same with `--auth-challenge basic`."""
+    registry = Registry.start(tmp_path_factory.mktemp("basic") / "data", "--auth-challenge", "basic", is_open=False)
+    add_accounts(registry)
+    yield registry
+    registry.kill()
+
+
+@pytest.fixture
+def asked(request: pytest.FixtureRequest, challenge: str) -> Registry:
+    """The server that asks for tokens, or the one that asks for name and password."""
+    found: Registry = request.getfixturevalue({"bearer": "closed", "basic": "basic"}[challenge])
+    return found
+
+
+@pytest.mark.parametrize("challenge", ["bearer", "basic"])
 @pytest.mark.parametrize("name", PHRASES)
-def test_a_client_logs_in_pushes_pulls_and_logs_out(name: str, client_at: ClientAt, closed: Registry, made: Made) -> None:
+def test_a_client_logs_in_pushes_pulls_and_logs_out(name: str, client_at: ClientAt, asked: Registry, made: Made) -> None:
     """With a login everything works in a namespace of one's own, private as it is; after logout nothing does."""
-    client = client_at(name, closed)
+    client = client_at(name, asked)
     image = f"alice/{name}:v1"
-    assert REFUSED.search(client.push_refused(made, image))
+    assert NOT_LOGGED_IN.search(client.push_refused(made, image))
     client.login("alice", PASSWORDS["alice"])
     client.push(made, image)
-    assert is_there(closed, f"alice/{name}")
+    assert is_there(asked, f"alice/{name}")
     client.pull(image)
     client.logout()
-    assert REFUSED.search(client.pull_refused(image))
+    assert NOT_LOGGED_IN.search(client.pull_refused(image))
 
 
 @pytest.mark.parametrize("name", [name for name, phrases in PHRASES.items() if phrases.copy])
