@@ -42,7 +42,9 @@ def asked(request: pytest.FixtureRequest, challenge: str) -> Registry:
 
 @pytest.mark.parametrize("challenge", ["bearer", "basic"])
 @pytest.mark.parametrize("name", PHRASES)
-def test_a_client_logs_in_pushes_pulls_and_logs_out(name: str, client_at: ClientAt, asked: Registry, made: Made) -> None:
+def test_a_client_logs_in_pushes_pulls_and_logs_out(
+    name: str, client_at: ClientAt, asked: Registry, made: Made
+) -> None:
     """With a login everything works in a namespace of one's own, private as it is; after logout nothing does."""
     client = client_at(name, asked)
     image = f"alice/{name}:v1"

@@ -163,8 +163,8 @@ def assert_mounted(registry: Registry, repository: str, *, at_least: int, sent_a
 
 def digest_of_tag(registry: Registry, repository: str, tag: str, auth: tuple[str, str] | None = None) -> str | None:
     """What a tag points to, asked of the server itself; None if there is no such tag."""
-    with registry.client() as client:
-        answer = client.head(f"/v2/{repository}/manifests/{tag}", auth=auth)
+    with registry.client(auth) as client:
+        answer = client.head(f"/v2/{repository}/manifests/{tag}")
     assert answer.status_code in (200, 404)
     return answer.headers["docker-content-digest"] if answer.status_code == 200 else None
 
