@@ -41,7 +41,8 @@ def test_nothing_is_mounted_from_what_is_private_to_others(
     name: str, client_at: ClientAt, closed: Registry, tmp_path: Path
 ) -> None:
     """A client that knows of the layer in Alice's repository has to send it when Bob is logged in: a mount would show
-    that the repository has it, and give it to whoever knows its digest."""
+    that the repository has it, and give it to whoever knows its digest. docker and regctl ask for the mount; podman and
+    buildah ask first whether Alice's repository has the layer, and hear nothing of it."""
     client = client_at(name, closed)
     made = made_in(tmp_path / "made", images.MIB)
     client.login("alice", PASSWORDS["alice"])
