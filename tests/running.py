@@ -131,9 +131,9 @@ class Registry:
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    def client(self) -> httpx2.Client:
-        """A new HTTP client with the base URL set."""
-        return httpx2.Client(base_url=self.url, timeout=60, verify=self.tls or True)
+    def client(self, auth: tuple[str, str] | None = None) -> httpx2.Client:
+        """A new HTTP client with the base URL set, which sends name and password if they are given."""
+        return httpx2.Client(base_url=self.url, timeout=60, verify=self.tls or True, auth=auth)
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""

@@ -26,20 +26,36 @@ PROFILES: Final = {
 }
 """The two that cover all: what 1.1 leaves optional is switched on by hand."""
 
+CHALLENGES: Final[dict[str, tuple[str, ...]]] = {"open": (), "bearer": (), "basic": ("--auth-challenge", "basic")}
+RUNS: Final = [("dev", "open"), ("dev", "bearer"), ("dev", "basic"), ("1.1", "open"), ("1.1", "bearer")]
+
 _TEST: Final = re.compile(r"^ *(OCI Conformance Test\b.*): (\w+)$", re.MULTILINE)
 _TOTAL: Final = re.compile(r"^  (Disabled|Skip|Pass|FAIL|Error|Total)\.+: +(\d+)$", re.MULTILINE)
 _FEATURE: Final = re.compile(r"^  (\S[^:]*): (\w+)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+def robot(registry: Registry) -> dict[str, str]:
+    """A robot of an organization, which makes the repositories of the suite by pushing to them."""
+    registry.command("user", "add", "owner", "--generate")
+    registry.command("org", "add", "acme", "--owner", "owner")
+    registry.command("robot", "add", "acme+conformance", "--role", "write")
+    token = registry.command("token", "create", "acme+conformance", "--scope", "read,write,delete").strip()
+    names = {"OCI_REPO1": "acme/repo1", "OCI_REPO2": "acme/repo2"}
+    return {"OCI_USERNAME": "acme+conformance", "OCI_PASSWORD": token, **names}
+
+
+@pytest.mark.parametrize(("profile", "challenge"), RUNS)
 def test_the_conformance_suite_passes_whole(
-    start_registry: Callable[..., Registry], tmp_path: Path, profile: str
+    start_registry: Callable[..., Registry], tmp_path: Path, profile: str, challenge: str
 ) -> None:
-    """0 Fail, 0 Error, 0 Skip, 0 Disabled, of more than 1,000 tests, and every feature is a Pass."""
+    """0 Fail, 0 Error, 0 Skip, 0 Disabled, of more than 1,000 tests, and every feature is a Pass: without logins, and
+    with the token of a robot, by access tokens and by Basic."""
     suite = require_tool("conformance", HOW["conformance"])
-    registry = start_registry("--references", "off")
+    registry = start_registry("--references", "off", *CHALLENGES[challenge], is_open=challenge == "open")
     env = environment(tmp_path) | PROFILES[profile]
     env |= {"OCI_REGISTRY": registry.address, "OCI_TLS": "disabled", "OCI_DATA_SPARSE": "true"}
+    if challenge != "open":
+        env |= robot(registry)
     ended = subprocess.run([suite], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert [name for name, status in _TEST.findall(ended.stdout) if status != "Pass"] == []
     totals = {name: int(count) for name, count in _TOTAL.findall(ended.stdout)}
@@ -52,4 +68,7 @@ def test_the_conformance_suite_passes_whole(
     assert len(found) > 40 and set(found.values()) == {"Pass"}, features
     junit = (tmp_path / "results" / "junit.xml").read_text(encoding="utf-8")
     assert ' failures="0" errors="0"' in junit and "<skipped" not in junit
-    assert not [line for line in registry.log_lines() if int(line.get("status", 0)) >= 500]
+    lines = registry.log_lines()
+    assert not [line for line in lines if int(line.get("status", 0)) >= 500]
+    assert any(line.get("status") == 401 for line in lines) == (challenge != "open")
+    assert any(line.get("path") == "/token" for line in lines) == (challenge == "bearer")

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.daemon import docker_host
+from tests.clients.daemon import docker_host, remove_images
+from tests.clients.logins import PHRASES, Client, Made, made_in
 from tests.clients.tools import Tool, tool
+from tests.running import Registry
+
+PASSWORDS = {"alice": "white rabbit with a watch", "bob": "the walrus was not so sure"}
+"""Of the users of `closed`."""
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +56,52 @@ def with_store(name: str, folder: Path, run_root: Path) -> Tool:
     if not client.succeeds("images"):
         pytest.skip(f"{name} cannot keep images here: {client.refused('images').strip()}")
     return client
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One server with logins for all tests of a module: the users alice and bob, and alice's organization acme."""
+    registry = Registry.start(tmp_path_factory.mktemp("closed") / "data", is_open=False)
+    add_accounts(registry)
+    yield registry
+    registry.kill()
+
+
+def add_accounts(registry: Registry) -> None:
+    """The users with PASSWORDS, and the organization."""
+    for name, password in PASSWORDS.items():
+        registry.command("user", "add", name, "--password-stdin", stdin=f"{password}\n")
+    registry.command("org", "add", "acme", "--owner", "alice")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """A small image of random content to push."""
+    return made_in(tmp_path / "made")
+
+
+ClientAt = Callable[..., Client]
+
+
+@pytest.fixture
+def client_at(request: pytest.FixtureRequest, tmp_path: Path, run_root: Path) -> Iterator[ClientAt]:
+    """Makes a client by its name, for a server; each has a home of its own, and knows no password at first."""
+    made: list[Client] = []
+
+    def new(name: str, registry: Registry, certs: Path | None = None) -> Client:
+        home = tmp_path / f"{name}-{len(made)}"
+        if name == "docker":
+            client_tool = tool(name, home, "--host", request.getfixturevalue("daemon"))
+        elif name in ("podman", "buildah"):
+            client_tool = with_store(name, home, run_root / home.name)
+        else:
+            # Go programs without a flag for it read this variable.
+            client_tool = tool(name, home, env={} if certs is None else {"SSL_CERT_FILE": str(certs / "ca.crt")})
+        client = Client(client_tool, PHRASES[name], registry.address, certs)
+        made.append(client)
+        return client
+
+    yield new
+    for client in made:
+        if client.phrases is PHRASES["docker"]:
+            remove_images(client.tool, client.address)

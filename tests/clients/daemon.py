@@ -41,6 +41,13 @@ def docker_host(home: Path) -> Iterator[str]:
         yield host
 
 
+def remove_images(docker: Tool, address: str) -> None:
+    """Remove every image that is named after a registry."""
+    found = docker("images", "--quiet", "--filter", f"reference={address}/*/*").split()
+    if found:
+        docker("rmi", "--force", *sorted(set(found)))
+
+
 def _answers(docker: Tool, host: str) -> bool:
     return docker.succeeds("--host", host, "version")
 

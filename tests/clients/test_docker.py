@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import images
+from tests.clients.daemon import remove_images
 from tests.clients.tools import Tool, assert_mounted, build_context, digest_of_tag, manifest_of, tags_of, tool
 from tests.running import Registry, wait_until
 
@@ -14,14 +15,7 @@ from tests.running import Registry, wait_until
 def _emptied(docker: Tool, shared_registry: Registry) -> Iterator[None]:
     """The daemon may be the machine's own: nothing of these tests stays there."""
     yield
-    remove_images(docker, shared_registry)
-
-
-def remove_images(docker: Tool, registry: Registry) -> None:
-    """Remove every image that is named after this registry."""
-    found = docker("images", "--quiet", "--filter", f"reference={registry.address}/*/*").split()
-    if found:
-        docker("rmi", "--force", *sorted(set(found)))
+    remove_images(docker, shared_registry.address)
 
 
 def build(docker: Tool, folder: Path, reference: str) -> dict[str, bytes]:
@@ -54,7 +48,7 @@ def test_what_docker_pushes_it_pulls_into_an_emptied_store(
     assert f"digest: {digest} size:" in said
     assert manifest_of(shared_registry, "docker/single", "v1")["mediaType"] == images.DOCKER_MANIFEST
     for reference in (f"{name}:v1", f"{name}@{digest}"):
-        remove_images(docker, shared_registry)
+        remove_images(docker, shared_registry.address)
         assert "No such image" in docker.refused("image", "inspect", f"{name}:v1")
         assert f"Digest: {digest}" in docker("pull", reference)
         assert is_pulled(docker, reference, digest)
@@ -117,7 +111,7 @@ def test_docker_makes_and_pushes_a_manifest_list(docker: Tool, shared_registry: 
     digest = docker("manifest", "push", "--insecure", f"{name}:both").split()[-1]
     assert digest_of_tag(shared_registry, "docker/listed", "both") == digest
     assert manifest_of(shared_registry, "docker/listed", "both")["mediaType"] == images.DOCKER_LIST
-    remove_images(docker, shared_registry)
+    remove_images(docker, shared_registry.address)
     docker("pull", "--platform=linux/amd64", f"{name}:both")
     assert files_of(docker, f"{name}:both", tmp_path / "saved.tar") == images.tree_of(trees["amd64"])
 
@@ -130,7 +124,7 @@ def test_docker_pushes_and_pulls_all_tags(docker: Tool, shared_registry: Registr
         docker("tag", f"{name}:one", f"{name}:{tag}")
     docker("push", "--all-tags", name)
     assert tags_of(shared_registry, "docker/tagged") == ["one", "three", "two"]
-    remove_images(docker, shared_registry)
+    remove_images(docker, shared_registry.address)
     docker("pull", "--all-tags", name)
     digest = digest_of_tag(shared_registry, "docker/tagged", "one")
     assert all(is_pulled(docker, f"{name}:{tag}", digest) for tag in ("one", "two", "three"))

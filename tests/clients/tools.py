@@ -64,9 +64,9 @@ class Tool:
         """The same, read as JSON."""
         return json.loads(self(*args))
 
-    def refused(self, *args: str | Path) -> str:
+    def refused(self, *args: str | Path, stdin: bytes = b"") -> str:
         """All that it said while it failed, which it has to."""
-        ended = self._run(args, b"", RUN_LIMIT_S)
+        ended = self._run(args, stdin, RUN_LIMIT_S)
         assert ended.returncode != 0, f"{self._said(args, ended)}\nsucceeded"
         return (ended.stdout + ended.stderr).decode(errors="replace")
 
@@ -161,9 +161,9 @@ def assert_mounted(registry: Registry, repository: str, *, at_least: int, sent_a
         assert {method for method, _ in seen.answers} == {"POST"}, seen
 
 
-def digest_of_tag(registry: Registry, repository: str, tag: str) -> str | None:
+def digest_of_tag(registry: Registry, repository: str, tag: str, auth: tuple[str, str] | None = None) -> str | None:
     """What a tag points to, asked of the server itself; None if there is no such tag."""
-    with registry.client() as client:
+    with registry.client(auth) as client:
         answer = client.head(f"/v2/{repository}/manifests/{tag}")
     assert answer.status_code in (200, 404)
     return answer.headers["docker-content-digest"] if answer.status_code == 200 else None
