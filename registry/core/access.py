@@ -85,6 +85,11 @@ class TokenLimits:
             return _NOTHING
         return actions & frozenset[Action]().union(*(_OF_SCOPE[scope] for scope in self.scopes))
 
+    @property
+    def may_list(self) -> bool:
+        """Whether the token is good for seeing what there is: one that only deletes is not."""
+        return bool(self.scopes - {TokenScope.DELETE})
+
     def covers(self, name: RepositoryName) -> bool:
         """Whether the repository is one of those that the token is for."""
         if self.repositories is None:

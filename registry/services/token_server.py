@@ -7,7 +7,7 @@ from registry.auth import opaque, tokens
 from registry.auth.opaque import TokenKind
 from registry.auth.scopes import Scopes
 from registry.auth.tokens import Grant, Parties, Ticket
-from registry.core.access import Action, Actor, Principal, TokenScope, credential_subject
+from registry.core.access import Action, Actor, Principal, credential_subject
 from registry.core.errors import NameInvalid
 from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT
 from registry.core.names import RepositoryName
@@ -63,7 +63,7 @@ class TokenServer:
         ticket = Ticket(
             replace(principal, revision=revision),
             grants,
-            scopes.catalog and _may_list(principal),
+            scopes.catalog and (principal.limits is None or principal.limits.may_list),
             now_ms // 1000,
             now_ms // 1000 + life_s,
             secrets.token_hex(16),
@@ -119,7 +119,3 @@ def _grant(rights: Rights, asked: frozenset[Action]) -> Grant:
         # Says nothing of the repository: it may be one that this caller must not know of.
         return Grant(frozenset())
     return Grant(actions, rights.facts.repository_id, rights.facts.namespace_id)
-
-
-def _may_list(principal: Principal) -> bool:
-    return principal.limits is None or bool(principal.limits.scopes - {TokenScope.DELETE})
