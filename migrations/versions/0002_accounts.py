@@ -224,6 +224,12 @@ def _keep_audit() -> None:
                 f"CREATE TRIGGER audit_keeps_{event.lower()} BEFORE {event} ON audit"
                 " BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
             )
+        # INSERT OR REPLACE deletes a row without telling the trigger above.
+        op.execute(
+            "CREATE TRIGGER audit_keeps_replace BEFORE INSERT ON audit"
+            " WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)"
+            " BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        )
         return
     op.execute(
         "CREATE FUNCTION audit_keeps() RETURNS trigger LANGUAGE plpgsql AS"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from registry.server.admission import Admission, Place
-from registry.server.protocol import RegistryProtocol
+from registry.server.protocol import REFUSAL_HEADERS, RegistryProtocol
 from registry.server.tls import CLOSE_LIMIT_S, ServerTls
 
 ACCEPTS_AT_ONCE: Final = 64
@@ -26,9 +26,10 @@ RETRY_S: Final = 1.0
 _OUT_OF_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _DRAINED_BYTES: Final = 64 * 1024
 _BODY: Final = b'{"errors": [{"code": "UNAVAILABLE", "message": "too many connections; try again"}]}'
-_REFUSAL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-    b"retry-after: 1\r\nconnection: close\r\n\r\n%b" % (len(_BODY), _BODY)
+_REFUSAL: Final = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\nretry-after: 1\r\n%b\r\n%b" % (
+    len(_BODY),
+    b"".join(b"%b: %b\r\n" % header for header in REFUSAL_HEADERS),
+    _BODY,
 )
 
 _log = logging.getLogger("depotry.server")

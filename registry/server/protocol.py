@@ -26,6 +26,14 @@ from registry.server.tls import acknowledged_bytes, queued_bytes
 _ABSOLUTE_FORM: Final = re.compile(rb"https?://([^/?#@]+)(?=[/?]|$)", re.IGNORECASE)
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _ERROR_CODES: Final = {503: "UNAVAILABLE"}
+REFUSAL_HEADERS: Final = (
+    (b"content-type", b"application/json"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"connection", b"close"),
+)
+"""Of the answers that no application gives."""
 _MALFORMED: Final = (400, "malformed request")
 _HEADERS_TOO_LONG: Final = (431, "the headers are too long")
 
@@ -441,8 +449,7 @@ class RegistryProtocol(HttpToolsProtocol):
         status, text = self._refusal
         code = _ERROR_CODES.get(status, "UNKNOWN")
         body = json.dumps({"errors": [{"code": code, "message": text}]}).encode()
-        headers = [*self.server_state.default_headers, (b"content-type", b"application/json")]
-        headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        headers = [*self.server_state.default_headers, *REFUSAL_HEADERS, (b"content-length", b"%d" % len(body))]
         if status == 503:
             headers.append((b"retry-after", b"5"))
         lines = b"".join(b"%b: %b\r\n" % field for field in headers)

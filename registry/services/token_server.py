@@ -64,7 +64,7 @@ class TokenServer:
         ticket = Ticket(
             replace(principal, revision=revision),
             grants,
-            scopes.catalog and _may_list(principal),
+            scopes.catalog and (principal.limits is None or principal.limits.pulls),
             now_ms // 1000,
             now_ms // 1000 + life_s,
             secrets.token_hex(16),
@@ -120,7 +120,3 @@ def _grant(rights: Rights, asked: frozenset[Action]) -> Grant:
         # Says nothing of the repository: it may be one that this caller must not know of.
         return Grant(frozenset())
     return Grant(actions, rights.facts.repository_id, rights.facts.namespace_id)
-
-
-def _may_list(principal: Principal) -> bool:
-    return principal.limits is None or principal.limits.pulls

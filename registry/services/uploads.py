@@ -54,12 +54,12 @@ class Source:
         """The blob, if the source shows it to the caller. What the caller may not pull is not there."""
         if self.repository_id is not None:
             return blobs.linked(connection, self.repository_id, digest)
-        found = blobs.anywhere(connection, digest)
-        if found is None or self.is_open:
-            return found
+        # The same statement whether nobody has the blob or only others: neither the answer nor its time tells.
         caller = self.caller
-        visible = access_rows.may_pull_somewhere(connection, caller.account_id, caller.limits, digest.pack())
-        return found if visible else None
+        visible = self.is_open or access_rows.may_pull_somewhere(
+            connection, caller.account_id, caller.limits, digest.pack()
+        )
+        return blobs.anywhere(connection, digest) if visible else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,9 @@ class Gate:
             raise Unauthenticated("log in first", **({"scope": CATALOG_SCOPE} if action is Action.CATALOG else {}))
         if action is Action.CATALOG and caller.ticket is not None and not caller.ticket.lists_catalog:
             raise Unauthenticated("the token is not for this", scope=CATALOG_SCOPE, error="insufficient_scope")
+        limits = caller.principal.limits
+        if action is Action.CATALOG and limits is not None and not limits.pulls:
+            raise Denied("this token may not list repositories")
         return Visit(target, caller)
 
     async def lister(self, caller: Caller) -> Principal:
