@@ -33,7 +33,7 @@ class Need(Enum):
     DELETE = "delete"
 
 
-# What each caller may do: r pull, w push, d delete; c get a token for the catalog.
+# What each caller may do: r pull, w push, d delete; c list repositories.
 #                                 app    open   other  missing nowhere
 RIGHTS: dict[str, tuple[str, ...]] = {
     "anonymous":                   ("",    "r",   "",    "",    "",    "c"),
@@ -148,11 +148,11 @@ def expected(probe: Probe, place: Place, caller: Caller) -> Expected:
     letters = RIGHTS[caller.who][-1] if probe.need is Need.CATALOG else rights[place]
     is_there = place in EXISTING
     may = probe.need is Need.ANYBODY or LETTER.get(probe.need, "c") in letters
-    if may or (probe.need is Need.CATALOG and caller.scheme is Scheme.BASIC):
+    if may:
         return Expected(probe.there if is_there else probe.missing)
     if caller.scheme is Scheme.BEARER:
         return Expected(REFUSED, {**scope_of(probe, place), "error": "insufficient_scope"})
-    if probe.need is Need.PUSH or (is_there and "r" in letters):
+    if probe.need in (Need.PUSH, Need.CATALOG) or (is_there and "r" in letters):
         return Expected(DENIED)
     return Expected(probe.unseen)
 
