@@ -261,6 +261,19 @@ def remove_team(connection: Connection, team_id: int) -> None:
     connection.execute(delete(teams).where(teams.c.id == team_id))
 
 
+def in_team(connection: Connection, team_id: int) -> list[int]:
+    """Who is in a team."""
+    return list(
+        connection.execute(select(team_members.c.account_id).where(team_members.c.team_id == team_id)).scalars()
+    )
+
+
+def in_teams_of(connection: Connection, organization_id: int) -> list[int]:
+    """Who is in any team of an organization."""
+    query = select(team_members.c.account_id).join(teams, teams.c.id == team_members.c.team_id)
+    return list(connection.execute(query.where(teams.c.organization_id == organization_id)).scalars())
+
+
 def teams_of(connection: Connection, organization_id: int) -> dict[str, list[str]]:
     """The teams of an organization with the names of their members."""
     query = (

@@ -18,7 +18,7 @@ from registry.core.access import (
     namespace_subject,
 )
 from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, PasswordInvalid
-from registry.core.names import AccountName
+from registry.core.names import AccountName, new_owner_name
 from registry.metadata import access, accounts, audit, grants, tokens
 from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, Member, NewAccount
 from registry.metadata.audit import Entry
@@ -58,7 +58,7 @@ class Accounts:
 
     async def add_user(self, name: str, password: str, actor: Actor, *, is_admin: bool = False) -> None:
         """Add a user. Raises AccountNameInvalid, PasswordInvalid."""
-        new = AccountName.parse(name, new=True)
+        new = new_owner_name(name)
         hashed = await self.passwords.hash(password)
         await self._add(NewAccount(new, USER, hashed, is_admin), actor)
 
@@ -74,7 +74,7 @@ class Accounts:
                 raise AccountInvalid(f"line {number} is not name:hash")
             try:
                 passwords.check_bcrypt(hashed)
-                found.append(NewAccount(AccountName.parse(name, new=True), USER, hashed))
+                found.append(NewAccount(new_owner_name(name), USER, hashed))
             except (AccountNameInvalid, PasswordInvalid) as error:
                 raise type(error)(f"line {number}: {error.message}") from None
         now = self.clock()
@@ -88,7 +88,7 @@ class Accounts:
 
     async def add_organization(self, name: str, owner: str, actor: Actor) -> None:
         """Add an organization with its first owner. Raises AccountNameInvalid."""
-        new = NewAccount(AccountName.parse(name, new=True), ORGANIZATION)
+        new = NewAccount(new_owner_name(name), ORGANIZATION)
 
         def add(connection: Connection, now: int) -> None:
             first = existing(connection, owner, USER)
@@ -252,8 +252,11 @@ class Accounts:
 
         def change(connection: Connection, now: int) -> None:
             group = existing(connection, organization, ORGANIZATION)
-            accounts.remove_team(connection, existing_team(connection, group.id, team))
-            access.note_changes(connection, [namespace_subject(group.id)], now=now)
+            team_id = existing_team(connection, group.id, team)
+            # Its roles may be on what is not the organization's, so it changes for everybody who was in it.
+            subjects = [account_subject(member) for member in accounts.in_team(connection, team_id)]
+            accounts.remove_team(connection, team_id)
+            access.note_changes(connection, [namespace_subject(group.id), *subjects], now=now)
             audit.append(connection, actor, [Entry("team.removed", target=f"{organization}/{team}")], now=now)
 
         await self._write(change)
@@ -320,10 +323,12 @@ def _end(connection: Connection, account: Account, *, now: int) -> None:
         for kind in (tokens.PERSONAL, tokens.REFRESH)
         for token in tokens.of_account(connection, account.id, kind)
     ]
+    in_teams = accounts.in_teams_of(connection, account.id)
     tokens.remove(connection, ended)
     accounts.leave_everything(connection, account.id)
     accounts.mark_deleted(connection, account.id, now=now)
-    subjects = [account_subject(account.id), namespace_subject(account.id), *map(credential_subject, ended)]
+    subjects = [account_subject(one) for one in (account.id, *in_teams)]
+    subjects += [namespace_subject(account.id), *map(credential_subject, ended)]
     access.note_changes(connection, subjects, now=now)
 
 

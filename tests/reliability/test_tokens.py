@@ -487,13 +487,15 @@ def test_long_headers_cost_nothing(realm: Realm) -> None:
     def flood() -> None:
         for what, token in long.items():
             fastest = 60.0
-            for _ in range(10):
+            for _ in range(30):
                 status, took_s = _status_of_header(realm.registry, token)
                 assert status in (401, 431), what
                 fastest = min(fastest, took_s)
             assert fastest < 0.02, what
 
-    flood()
+    # What connections hold that are being closed has its full size by then.
+    for _ in range(3):
+        flood()
     before = realm.registry.rss_bytes()
     for _ in range(3):
         flood()
