@@ -226,7 +226,7 @@ async def _body(request: Request) -> bytes:
 
 def _new_user(body: bytes) -> tuple[str, str]:
     try:
-        document = json.loads(body)
+        document = json.loads(body, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
         document = None
     wanted = {"name", "password"}
@@ -234,6 +234,13 @@ def _new_user(body: bytes) -> tuple[str, str]:
     if not is_right or not all(isinstance(document[key], str) for key in wanted):
         raise InvalidRequest('send a JSON object with the texts "name" and "password", and nothing else')
     return document["name"], document["password"]
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field comes twice")
+    return found
 
 
 def _last(fields: Fields, name: str) -> str:

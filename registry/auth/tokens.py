@@ -30,6 +30,8 @@ LEEWAY_S = 5
 """Clocks of nodes may differ by this."""
 LIFE_MAX_S = 12 * 3600
 _ACTION = {word: action for action, word in WORD.items()}
+_NUMBER_MAX = 2**63 - 1
+_CATALOG_ENTRY = {"type": "registry", "name": "catalog", "actions": ["*"]}
 
 
 class TokenInvalid(Exception):
@@ -139,7 +141,7 @@ def issue(ticket: Ticket, *, key: SigningKey, issuer: str, service: str) -> str:
     principal = ticket.principal
     access = [_entry(name, grant) for name, grant in ticket.grants.items()]
     if ticket.lists_catalog:
-        access.append({"type": "registry", "name": "catalog", "actions": ["*"]})
+        access.append(dict(_CATALOG_ENTRY))
     claims = {
         "iss": issuer,
         "aud": service,
@@ -192,12 +194,12 @@ def _ticket(claims: dict[str, Any]) -> Ticket:
         raise TokenInvalid
     account_id, credential_id = _number_or_none(claims["uid"]), _number_or_none(claims["cid"])
     principal = Principal(
-        account_id, str(claims["sub"]), str(claims["via"]), credential_id, revision=_number(claims["rev"])
+        account_id, _text(claims["sub"]), _text(claims["via"]), credential_id, revision=_number(claims["rev"])
     )
     grants: dict[str, Grant] = {}
     lists_catalog = False
     for entry in _list(claims["access"]):
-        if entry["type"] == "registry":
+        if entry == _CATALOG_ENTRY and not lists_catalog:
             lists_catalog = True
             continue
         name = RepositoryName.parse(entry["name"])
@@ -208,17 +210,23 @@ def _ticket(claims: dict[str, Any]) -> Ticket:
             grants[name] = Grant(actions, _number_or_none(entry["id"]), _number_or_none(entry["ns"]))
         else:
             grants[name] = Grant(actions)
-    return Ticket(principal, grants, lists_catalog, issued_at_s, expires_at_s, str(claims["jti"]))
+    return Ticket(principal, grants, lists_catalog, issued_at_s, expires_at_s, _text(claims["jti"]))
 
 
 def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= _NUMBER_MAX:
         raise TokenInvalid
     return value
 
 
 def _number_or_none(value: object) -> int | None:
     return None if value is None else _number(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TokenInvalid
+    return value
 
 
 def _list(value: object) -> list[Any]:

@@ -92,6 +92,14 @@ def _hint(text: str) -> str:
     return f"; did you mean {plain}?" if plain != text and _COMPONENT.fullmatch(plain) else ""
 
 
+def new_owner_name(text: str) -> AccountName:
+    """The name of a new user or organization. Raises AccountNameInvalid, also for the name of a robot."""
+    name = AccountName.parse(text, new=True)
+    if "+" in name:
+        raise AccountNameInvalid("only the name of a robot has a +")
+    return name
+
+
 class Tag(str):
     """A tag that was checked."""
 

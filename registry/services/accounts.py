@@ -18,7 +18,7 @@ from registry.core.access import (
     namespace_subject,
 )
 from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, PasswordInvalid
-from registry.core.names import AccountName
+from registry.core.names import AccountName, new_owner_name
 from registry.metadata import access, accounts, audit, grants, tokens
 from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, Member, NewAccount
 from registry.metadata.audit import Entry
@@ -58,7 +58,7 @@ class Accounts:
 
     async def add_user(self, name: str, password: str, actor: Actor, *, is_admin: bool = False) -> None:
         """Add a user. Raises AccountNameInvalid, PasswordInvalid."""
-        new = _owner_name(name)
+        new = new_owner_name(name)
         hashed = await self.passwords.hash(password)
         await self._add(NewAccount(new, USER, hashed, is_admin), actor)
 
@@ -74,7 +74,7 @@ class Accounts:
                 raise AccountInvalid(f"line {number} is not name:hash")
             try:
                 passwords.check_bcrypt(hashed)
-                found.append(NewAccount(_owner_name(name), USER, hashed))
+                found.append(NewAccount(new_owner_name(name), USER, hashed))
             except (AccountNameInvalid, PasswordInvalid) as error:
                 raise type(error)(f"line {number}: {error.message}") from None
         now = self.clock()
@@ -88,7 +88,7 @@ class Accounts:
 
     async def add_organization(self, name: str, owner: str, actor: Actor) -> None:
         """Add an organization with its first owner. Raises AccountNameInvalid."""
-        new = NewAccount(_owner_name(name), ORGANIZATION)
+        new = NewAccount(new_owner_name(name), ORGANIZATION)
 
         def add(connection: Connection, now: int) -> None:
             first = existing(connection, owner, USER)
@@ -288,14 +288,6 @@ class Accounts:
     async def _write(self, change: Callable[[Connection, int], T]) -> T:
         now = self.clock()
         return await self.database.write(lambda connection: change(connection, now))
-
-
-def _owner_name(text: str) -> AccountName:
-    """A new name that can own repositories. Raises AccountNameInvalid."""
-    name = AccountName.parse(text, new=True)
-    if "+" in name:
-        raise AccountNameInvalid("only the name of a robot has a +")
-    return name
 
 
 def existing(connection: Connection, name: str, kind: str | None = None) -> Account:

@@ -28,18 +28,24 @@ class Keys:
         self._opened: dict[str, SigningKey] = {}
         self._current: KeySet | None = None
         self._changes_at = 0
-        self._stale = True
+        self._heard = 1
+        """Counts what was heard of changes; `_loaded` is the count when the keys in use began to be read."""
+        self._loaded = 0
 
     def forget(self, subjects: set[str]) -> None:
         """Told of changes: the keys are read again when they are needed next."""
-        self._stale = self._stale or INSTANCE_SUBJECT in subjects
+        self._heard += INSTANCE_SUBJECT in subjects
+
+    @property
+    def _stale(self) -> bool:
+        return self._loaded != self._heard
 
     async def current(self) -> KeySet:
         """The keys that count now, without a query as long as none was added. Raises SecretUnusable, Unavailable."""
-        now = self._clock()
-        if self._current is None or self._stale or now >= self._changes_at:
-            await self._load(now)
-        assert self._current is not None
+        while self._current is None or self._stale or self._clock() >= self._changes_at:
+            # Also for who comes while they are being read, and again for who hears of a change meanwhile: a key that
+            # was taken away must not be used once more, because what it verifies is remembered.
+            await self._load(self._clock())
         return self._current
 
     async def ensure(self) -> None:
@@ -71,18 +77,19 @@ class Keys:
             audit.append(connection, actor, [Entry("key.rotated", target=made.kid)], now=now)
 
         await self._database.write(rotate)
-        self._stale = True
+        self._heard += 1
         return made.kid
 
     async def _load(self, now: int) -> None:
-        self._stale = False
+        heard = self._heard
         rows = await self._database.read(lambda connection: tokens.keys(connection, retired_after=now - OVERLAP_MS))
         self._opened = {row.kid: self._opened.get(row.kid) or self._open(row) for row in rows}
-        # Where the clock of whoever made the first key is ahead of ours, none has begun: then the first one signs.
-        signing = ([row for row in rows if row.signs_from <= now] or rows[:1])[-1]
+        # The clock of whoever rotated at once may be ahead of this one; then its key signs all the same.
+        signing = ([row for row in rows if row.signs_from <= now] or rows)[-1]
         later = [row.signs_from for row in rows if row.signs_from > now]
         self._changes_at = min(later, default=now + OVERLAP_MS)
         self._current = KeySet(self._opened.values(), self._opened[signing.kid])
+        self._loaded = heard
 
     def _open(self, row: StoredKey) -> SigningKey:
         return SigningKey.read(row.kid, self._secret.unseal(PURPOSE, row.sealed))

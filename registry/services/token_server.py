@@ -8,8 +8,8 @@ from registry.auth.opaque import TokenKind
 from registry.auth.scopes import Scopes
 from registry.auth.tokens import Grant, Parties, Ticket
 from registry.core.access import Action, Actor, Principal, credential_subject
-from registry.core.errors import NameInvalid
-from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT
+from registry.core.errors import InvalidRequest, NameInvalid
+from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT, TICKET_MAX_CHARS
 from registry.core.names import RepositoryName
 from registry.metadata import access as access_rows
 from registry.metadata import audit
@@ -47,7 +47,8 @@ class TokenServer:
     refresh_ttl_s: int
 
     async def issue(self, principal: Principal, scopes: Scopes, service: str) -> Issued:
-        """A token for what `principal` may do of what is asked; that this is less is no error."""
+        """A token for what `principal` may do of what is asked; that this is less is no error. Raises
+        InvalidRequest for so much that the token would be too long."""
         grants: dict[str, Grant] = {}
         await self.access.require_fresh()
         revision = self.access.revision if principal.account_id is None else principal.revision
@@ -71,6 +72,8 @@ class TokenServer:
         )
         keys = await self.keys.current()
         token = tokens.issue(ticket, key=keys.signing, issuer=self.parties.issuer, service=service)
+        if len(token) > TICKET_MAX_CHARS:
+            raise InvalidRequest("these scopes make a token that is too long to be used: ask for fewer at once")
         return Issued(token, ticket.scope, ticket.issued_at_s, life_s)
 
     async def begin_login(self, principal: Principal, client: str, actor: Actor) -> str | None:

@@ -12,7 +12,7 @@ from registry.api.edge import RequestLimit
 from registry.api.v2.target import Target
 from registry.auth import challenge, header
 from registry.auth.challenge import ChallengeKind, Origins
-from registry.auth.header import BasicCredentials, BearerToken
+from registry.auth.header import BasicCredentials, BearerToken, Credentials
 from registry.auth.scopes import CATALOG_SCOPE, repository_scope
 from registry.auth.tokens import Ticket
 from registry.core.access import Action, Actor, Principal, RepositoryAccess
@@ -78,7 +78,7 @@ class Gate:
 
     async def admit(self, request: Request, action: Action, target: Target) -> Visit:
         """Raises NameInvalid, Unauthenticated, Denied, TooManyRequests, Unavailable."""
-        caller = await self._caller(request)
+        caller = await self._caller(request, action, target)
         request.scope["depotry.account"] = caller.principal.name
         if action in _WANTED:
             return Visit(target, caller, await self._entry(request, action, target, caller))
@@ -117,7 +117,7 @@ class Gate:
             entry = self._access.entry(name, rights.facts, caller.actor) if Action.PULL in rights.actions else None
         return None if entry is None or entry.id is None else Source(entry.id, caller.principal)
 
-    async def _caller(self, request: Request) -> Caller:
+    async def _caller(self, request: Request, action: Action, target: Target) -> Caller:
         address: str | None = request.scope["depotry.address"]
         if self._access.is_open:
             self._limit.take(address)
@@ -126,16 +126,24 @@ class Gate:
         if shown is None:
             self._limit.take(address)
             return Caller(EVERYBODY, actor_of(EVERYBODY, address), is_known=False)
-        ticket = None
-        if isinstance(shown, BearerToken):
-            ticket = await self._tickets.read(shown.text)
-            principal = ticket.principal
-        elif isinstance(shown, BasicCredentials):
-            principal = await self._login.basic(shown.name, shown.secret, address)
-        else:
-            raise Unauthenticated("Authorization is neither Basic nor Bearer, or there are two")
+        try:
+            principal, ticket = await self._verified(shown, address)
+        except Unauthenticated as error:
+            # A flood of wrong credentials meets the limit as well; and clients whose token has ended read here what to
+            # ask the next one for.
+            self._limit.take(address)
+            scope = {"scope": _scope(action, target.name, request)} if action in _WANTED else {}
+            raise Unauthenticated(error.message, **{**error.facts, **scope}) from None
         self._limit.take(address if principal.account_id is None else principal.account_id)
         return Caller(principal, actor_of(principal, address), ticket)
+
+    async def _verified(self, shown: Credentials, address: str | None) -> tuple[Principal, Ticket | None]:
+        if isinstance(shown, BearerToken):
+            ticket = await self._tickets.read(shown.text)
+            return ticket.principal, ticket
+        if isinstance(shown, BasicCredentials):
+            return await self._login.basic(shown.name, shown.secret, address), None
+        raise Unauthenticated("Authorization is neither Basic nor Bearer, or there are two")
 
     async def _entry(self, request: Request, action: Action, target: Target, caller: Caller) -> RepositoryAccess:
         name = target.name
