@@ -464,6 +464,9 @@ class RegistryProtocol(HttpToolsProtocol):
         """
         self._ignores_input = True
         self.pipeline.clear()
+        # Long headers would stay in memory for as long as the client takes.
+        self.parser = httptools.HttpRequestParser(self)
+        self.headers = []
         self._watch_writing()
         self._deadlines.clear("headers")
         if self._has_eof:

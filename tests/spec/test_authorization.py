@@ -141,9 +141,9 @@ def expected(probe: Probe, place: Place, caller: Caller) -> Expected:
     if caller.scheme is Scheme.NOTHING:
         return Expected(REFUSED, scope_of(probe, place))
     if caller.scheme is Scheme.WRONG_BASIC:
-        return Expected(REFUSED, {})
+        return Expected(REFUSED, scope_of(probe, place))
     if caller.scheme is Scheme.WRONG_BEARER:
-        return Expected(REFUSED, {"error": "invalid_token"})
+        return Expected(REFUSED, {**scope_of(probe, place), "error": "invalid_token"})
     rights = dict(zip(Place, RIGHTS[caller.who], strict=False))
     letters = RIGHTS[caller.who][-1] if probe.need is Need.CATALOG else rights[place]
     is_there = place in EXISTING

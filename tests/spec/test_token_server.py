@@ -262,8 +262,8 @@ def test_queries_that_mean_nothing(unchanged: Place, query: dict[str, Any]) -> N
 
 
 def test_the_largest_token_fits(unchanged: Place) -> None:
-    """Protocol 2.3: whatever is asked for, the body is below 64 KiB and the token works, or it is 400: no token is given
-    out that is too long to be used."""
+    """Protocol 2.3: whatever is asked for, the body is below 64 KiB and the token works, or it is 400: no token is
+    given out that is too long to be used."""
     worked = set()
     for chars in range(10, 250, 10):
         names = [f"alice/{number:03}{'x' * chars}" for number in range(TOKEN_SCOPES_MAX)]

@@ -83,7 +83,7 @@ class Gate:
         if action in _WANTED:
             return Visit(target, caller, await self._entry(request, action, target, caller))
         if not caller.is_known:
-            raise Unauthenticated("log in first", **({"scope": CATALOG_SCOPE} if action is Action.CATALOG else {}))
+            raise Unauthenticated("log in first", **_asked(request, action, target))
         if action is Action.CATALOG and caller.ticket is not None and not caller.ticket.lists_catalog:
             raise Unauthenticated("the token is not for this", scope=CATALOG_SCOPE, error="insufficient_scope")
         limits = caller.principal.limits
@@ -132,8 +132,7 @@ class Gate:
             # A flood of wrong credentials meets the limit as well; and clients whose token has ended read here what to
             # ask the next one for.
             self._limit.take(address)
-            scope = {"scope": _scope(action, target.name, request)} if action in _WANTED else {}
-            raise Unauthenticated(error.message, **{**error.facts, **scope}) from None
+            raise Unauthenticated(error.message, **{**error.facts, **_asked(request, action, target)}) from None
         self._limit.take(address if principal.account_id is None else principal.account_id)
         return Caller(principal, actor_of(principal, address), ticket)
 
@@ -176,6 +175,13 @@ class Gate:
         if may_see or action is Action.PUSH:
             raise Denied(f"this account may not {action} here", name=name)
         return RepositoryAccess(name, None, caller.actor)
+
+
+def _asked(request: Request, action: Action, target: Target) -> dict[str, str]:
+    """The scope that a token for this request needs, as a fact for the challenge; none for the ping."""
+    if action in _WANTED:
+        return {"scope": _scope(action, target.name, request)}
+    return {"scope": CATALOG_SCOPE} if action is Action.CATALOG else {}
 
 
 def _scope(action: Action, name: RepositoryName, request: Request | None = None) -> str:
