@@ -11,7 +11,7 @@ from registry.core.digest import Digest
 from registry.core.manifest import OCI_MANIFEST
 from registry.metadata import sqlite
 from tests.reliability.client import Image, Pusher, expect
-from tests.running import ADMIN_PASSWORD, Registry
+from tests.running import ADMIN_PASSWORD, Registry, wait_until
 
 CANARY = b"what only alice may know: " + bytes(range(256)) * 20
 CANARY_DIGEST = Digest.of(CANARY)
@@ -96,6 +96,13 @@ def settle(registry: Registry) -> None:
                 Pusher(client).push(image, way="whole")
     registry.command("repository", "visibility", PUBLIC.name, "public")
     registry.command("repository", "grant", SHARED.name, "bob", "read")
+    wait_for_changes(registry, BOB)
+
+
+def wait_for_changes(registry: Registry, person: Person) -> None:
+    """Until the server has taken note of what was changed beside it: a token that it issues before is refused after."""
+    [(newest,)] = sql(registry, "SELECT access_revision FROM installation")
+    wait_until(lambda: bool(claims(person.token(registry))["rev"] >= newest), what="the news")
 
 
 def put_manifest(

@@ -1,16 +1,14 @@
 """What every answer says to a browser."""
 
-import itertools
 from collections.abc import Callable
 
 import httpx2
 import pytest
 
-from registry.core.digest import Digest
 from registry.core.manifest import OCI_MANIFEST
 from tests.reliability.client import Pusher, expect
 from tests.reliability.raw import Raw
-from tests.reliability.tenants import ALICE, CANARY_DIGEST, NOBODY, PRIVATE, add_user, scope
+from tests.reliability.tenants import ALICE, CANARY_DIGEST, PRIVATE, add_user
 from tests.running import Registry, wait_until
 
 DIGEST = str(CANARY_DIGEST)
@@ -121,8 +119,8 @@ def test_sec_036_refused_connections_and_limits(start_registry: Callable[..., Re
     held = [Raw(registry.port) for _ in range(5)]
     with Raw(registry.port) as raw:
         raw.request("GET /v2/")
-        answer = raw.answer()
-        assert answer.status == 503
-        check(answer.headers, is_https=False)
+        refused = raw.answer()
+        assert refused.status == 503
+        check(refused.headers, is_https=False)
     for connection in held:
         connection.sock.close()

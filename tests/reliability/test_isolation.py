@@ -30,6 +30,7 @@ from tests.reliability.tenants import (
     code,
     put_manifest,
     scope,
+    wait_for_changes,
 )
 from tests.running import Registry, wait_until
 
@@ -75,7 +76,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_sec_010_a_mount_needs_the_right_to_pull(bob: httpx2.Client, source: str) -> None:
-    """SEC-010: whoever knows a digest gets an upload to send the bytes to, never the blob; as for one that nobody has."""
+    """SEC-010: whoever knows a digest gets an upload to send the bytes to, never the blob, as where nobody has it."""
     answers = [
         bob.post(f"/v2/bob/taken/blobs/uploads/?mount={digest}{source}") for digest in (CANARY_DIGEST, UNKNOWN_DIGEST)
     ]
@@ -242,13 +243,18 @@ FORBIDDEN = {
     "tags": ("GET", f"/v2/{PRIVATE.name}/tags/list"),
     "referrers": ("GET", f"/v2/{PRIVATE.name}/referrers/{CANARY_DIGEST}"),
 }
-CONDITIONS = ({}, {"range": "bytes=0-9"}, {"if-none-match": f'"{CANARY_DIGEST}"'}, {"if-none-match": "*"})
+CONDITIONS: tuple[dict[str, str], ...] = (
+    {},
+    {"range": "bytes=0-9"},
+    {"if-none-match": f'"{CANARY_DIGEST}"'},
+    {"if-none-match": "*"},
+)
 
 
 @pytest.mark.parametrize("route", FORBIDDEN)
 def test_sec_060_what_returns_bytes_is_denied_by_default(house: Registry, route: str) -> None:
-    """SEC-060: nobody, the wrong account, the wrong scope and no token at all get neither bytes nor a word of them, nor a
-    304 for knowing the digest."""
+    """SEC-060: nobody, the wrong account, the wrong scope and no token at all get neither bytes nor a word of them,
+    nor a 304 for knowing the digest."""
     method, path = FORBIDDEN[route]
     shown: list[dict[str, str]] = [
         {},
@@ -274,7 +280,7 @@ def test_sec_060_what_returns_bytes_is_denied_by_default(house: Registry, route:
 
 @pytest.mark.parametrize("ended", ["blob", "manifest", "repository", "role"])
 def test_sec_006_no_server_remembers_what_has_ended(start_registry: Callable[..., Registry], ended: str) -> None:
-    """SEC-006: what was deleted or taken away in A is gone on every server, also after somebody reads the same blob in B.
+    """SEC-006: what was deleted or taken away in A is gone on every server, also after somebody reads the blob in B.
     Content at once, rights within 5 s."""
     outside = ("--external-url", "http://hub.test")
     one = start_registry(*outside, is_open=False)
@@ -296,6 +302,8 @@ def test_sec_006_no_server_remembers_what_has_ended(start_registry: Callable[...
         return httpx2.get(registry.url + path, headers=BOB.basic).status_code == 200
 
     wait_until(lambda: may_pull(one) and may_pull(other), what="the grants")
+    for registry in (one, other):
+        wait_for_changes(registry, BOB)
     clients = [
         BOB.client(registry, way, scope(image.name), scope(twin.name)) for registry in (one, other) for way in WAYS
     ]

@@ -86,7 +86,7 @@ async def indoors(tmp_path: Path) -> AsyncIterator[Indoors]:
     await asyncio.to_thread(make_first_keys_and_admin, settings, stores)
     application = Application(settings, stores, ports=[5000, 5001], announce=lambda: None)
     await _people(stores, application._house)
-    transport = httpx2.ASGITransport(app=application.asgi)  # type: ignore[arg-type]
+    transport = httpx2.ASGITransport(app=application.asgi)
     async with httpx2.AsyncClient(transport=transport, base_url=URL) as client:
         found = Indoors(client)
         for blob in PRIVATE.blobs:

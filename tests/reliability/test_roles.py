@@ -55,7 +55,7 @@ def tags_of(registry: Registry) -> dict[str, str]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_sec_014_a_reader_overwrites_nothing(house: Registry, overwriting: Image, way: str) -> None:
-    """SEC-014: who may pull sets no tag, new or old, in whatever case, by PUT of a tag, by `?tag=`, or by digest alone."""
+    """SEC-014: who may pull sets no tag, new or old, in whatever case, by PUT of a tag, by `?tag=`, or by digest."""
     before = tags_of(house)
     with BOB.client(house, way, scope(SHARED.name), scope("alice/new")) as bob:
         refused = {"basic": 403, "bearer": 401}[way]
@@ -276,7 +276,7 @@ def encoded_basic(name: str, secret: str) -> str:
 def test_sec_061_each_credential_counts_in_its_own_form_only(
     house: Registry, credentials: dict[str, str], kind: str
 ) -> None:
-    """SEC-061: Basic for passwords and personal tokens, Bearer for access tokens, in whatever case the scheme is written;
+    """SEC-061: Basic for passwords and personal tokens, Bearer for access tokens, the scheme in whatever case;
     nothing counts in a query, in a cookie, or in a header of another name."""
     secret = credentials[kind]
     values = {"Basic": encoded_basic("alice", secret), "Bearer": secret}

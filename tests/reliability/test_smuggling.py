@@ -55,7 +55,7 @@ FRAMINGS: dict[str, tuple[bytes, bytes]] = {
     "a header without a colon": (b"X\r\n", b""),
     "bare LF": (b"X: a\nContent-Length: %d\n" % len(SECOND), b""),
     "bare CR": (b"X: a\rContent-Length: %d\r\n" % len(SECOND), b""),
-    "chunk extensions": (b"Transfer-Encoding: chunked\r\n", b"0;a=b;c=\"d\"\r\n\r\n"),
+    "chunk extensions": (b"Transfer-Encoding: chunked\r\n", b'0;a=b;c="d"\r\n\r\n'),
     "a chunk extension with LF": (b"Transfer-Encoding: chunked\r\n", b"0;a\nb\r\n\r\n"),
     "chunk with LF alone": (b"Transfer-Encoding: chunked\r\n", b"0\n\n"),
     "chunk size with a space": (b"Transfer-Encoding: chunked\r\n", b"0 \r\n\r\n"),
