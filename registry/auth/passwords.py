@@ -55,7 +55,11 @@ class Passwords:
     async def hash(self, password: str) -> str:
         """What is stored of a new password. Raises PasswordInvalid."""
         check_new(password)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
+        return await self.hash_again(password)
+
+    async def hash_again(self, password: str) -> str:
+        """What is stored of a password that is in use already, whatever rules there are for new ones."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, _bytes(password))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Whether `password` is the one; `stored` None stands for an account without one, which takes as long.
@@ -81,9 +85,13 @@ class Passwords:
         if stored is None or len(given) > PASSWORD_MAX_BYTES:
             self._matches(self._hash_of_nobody(), b"-")
             return False
-        if stored.startswith(_BCRYPT):
-            return _matches_bcrypt(stored, given)
-        return self._matches(stored, given)
+        if not stored.startswith(_BCRYPT):
+            return self._matches(stored, given)
+        if _matches_bcrypt(stored, given):
+            return True
+        # Most such hashes are cheap, and some passwords are not looked at: both would tell that there is an account.
+        self._matches(self._hash_of_nobody(), b"-")
+        return False
 
     def _matches(self, stored: str, given: bytes) -> bool:
         try:

@@ -121,7 +121,12 @@ class Login:
         counted = await self._count([_of_account(name), _of_address(address)])
         account = await self._database.point(lambda connection: accounts.find(connection, name))
         stored = None if account is None else account.password_hash
-        matches = await self._passwords.verify(stored, secret)
+        try:
+            matches = await self._passwords.verify(stored, secret)
+        except TooManyRequests:
+            # It was not looked at, so it has not failed.
+            await self._forgive(counted)
+            raise
         if account is None or stored is None or not matches or not account.is_active:
             await self._note_failure(name, address)
             raise _refused()
@@ -168,7 +173,7 @@ class Login:
 
     async def _succeeded(self, account: Account, stored: str, secret: str, counted: list[str]) -> None:
         await self._forgive(counted[1:])
-        new = await self._passwords.hash(secret) if self._passwords.is_old(stored) else None
+        new = await self._passwords.hash_again(secret) if self._passwords.is_old(stored) else None
 
         def note(connection: Connection) -> None:
             logins.clear(connection, counted[0])
@@ -219,9 +224,10 @@ def _of_address(address: str | None) -> str:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return "address:unknown"
-    if parsed.version == 6 and parsed.ipv4_mapped is None:
-        return f"address:{ipaddress.ip_network((parsed, 64), strict=False)}"
-    return f"address:{parsed}"
+    if parsed.version == 4:
+        return f"address:{parsed}"
+    network = parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False)
+    return f"address:{network}"
 
 
 def _refused() -> Unauthenticated:
