@@ -59,6 +59,7 @@ class Begun:
 async def get_token(services: LoginServices, request: Request) -> Answer:
     """A token for who the `Authorization` header says; without one an anonymous token."""
     query = request.query()
+    await services.tokens.prepare()
     shown = header.parse(request.header_values(b"authorization"))
     principal = EVERYBODY
     if isinstance(shown, BasicCredentials):
@@ -72,6 +73,7 @@ async def get_token(services: LoginServices, request: Request) -> Answer:
 async def post_token(services: LoginServices, request: Request) -> Answer:
     """The same as a form: `grant_type` is `password` or `refresh_token`."""
     form = await _form(request)
+    await services.tokens.prepare()
     address = request.scope["depotry.address"]
     grant_type = _last(form, "grant_type")
     if grant_type == "password":

@@ -40,9 +40,9 @@ class Access:
         """The newest change of access that is known here."""
         return self._changes.revision
 
-    async def require_fresh(self) -> None:
-        """Make sure that changes are known up to 5 s ago. Raises Unavailable."""
-        await self._changes.require_fresh()
+    async def refresh(self) -> None:
+        """Know of every change until now. Raises Unavailable."""
+        await self._changes.refresh()
 
     async def rights(self, principal: Principal, name: RepositoryName) -> Rights:
         """What `principal` may do to the repository `name`, no older than the bound of `Changes`."""

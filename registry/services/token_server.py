@@ -46,11 +46,15 @@ class TokenServer:
     token_ttl_s: int
     refresh_ttl_s: int
 
+    async def prepare(self) -> None:
+        """To be called before anybody is verified: what is decided on changes that others have made in the last second,
+        and that this worker has not heard of, would be void in a moment. Raises Unavailable."""
+        await self.access.refresh()
+
     async def issue(self, principal: Principal, scopes: Scopes, service: str) -> Issued:
         """A token for what `principal` may do of what is asked; that this is less is no error. Raises
         InvalidRequest for so much that the token would be too long."""
         grants: dict[str, Grant] = {}
-        await self.access.require_fresh()
         revision = self.access.revision if principal.account_id is None else principal.revision
         for text, asked in scopes.repositories.items():
             try:

@@ -85,7 +85,11 @@ class Gate:
         if not caller.is_known:
             raise Unauthenticated("log in first", **_asked(request, action, target))
         if action is Action.CATALOG and caller.ticket is not None and not caller.ticket.lists_catalog:
-            raise Unauthenticated("the token is not for this", scope=CATALOG_SCOPE, error="insufficient_scope")
+            raise Unauthenticated(
+                "the token does not cover this: log in, or ask for access",
+                scope=CATALOG_SCOPE,
+                error="insufficient_scope",
+            )
         limits = caller.principal.limits
         if action is Action.CATALOG and limits is not None and not limits.pulls:
             raise Denied("this token may not list repositories")
@@ -110,7 +114,9 @@ class Gate:
         elif caller.ticket is not None:
             if name not in caller.ticket.grants:
                 scope = f"{_scope(Action.PUSH, visit.access.name)} {_scope(Action.PULL, name)}"
-                raise Unauthenticated("the token is not for the source", scope=scope, error="insufficient_scope")
+                raise Unauthenticated(
+                    "the token does not cover the source of the mount", scope=scope, error="insufficient_scope"
+                )
             entry = await self._granted(caller, caller.ticket, Action.PULL, name)
         else:
             rights = await self._access.rights(caller.principal, name)
@@ -155,7 +161,9 @@ class Gate:
         entry = await self._granted(caller, caller.ticket, action, name)
         if entry is None:
             raise Unauthenticated(
-                "the token is not for this", scope=_scope(action, name, request), error="insufficient_scope"
+                "the token does not cover this: log in, or ask for access",
+                scope=_scope(action, name, request),
+                error="insufficient_scope",
             )
         return entry
 
