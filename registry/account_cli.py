@@ -50,9 +50,7 @@ def _password(file: Path | None, *, stdin: bool, generate: bool) -> str:
     if stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if generate:
-        password = secrets.token_urlsafe(18)[:_GENERATED_CHARS]
-        click.echo(f"password: {password}")
-        return password
+        return secrets.token_urlsafe(18)[:_GENERATED_CHARS]
     if not sys.stdin.isatty():
         fail("there is no terminal to ask for a password: use --password-stdin, --password-file or --generate")
     password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -70,7 +68,7 @@ def user_add(
     """Add a user. It owns all names below <name>/."""
     password = _password(password_file, stdin=password_stdin, generate=generate)
     at_desk(flags, lambda desk: desk.accounts.add_user(name, password, desk.actor, is_admin=is_admin))
-    click.echo(f"user {name} added")
+    click.echo(f"user {name} added" + (f"\npassword: {password}" if generate else ""))
 
 
 @user.command("import")
@@ -109,7 +107,7 @@ def user_password(name: str, password_file: Path | None, password_stdin: bool, g
     """Give a user another password. Logins that clients remember end; personal tokens stay."""
     password = _password(password_file, stdin=password_stdin, generate=generate)
     at_desk(flags, lambda desk: desk.accounts.set_password(name, password, desk.actor))
-    click.echo(f"the password of {name} is changed")
+    click.echo(f"the password of {name} is changed" + (f"\npassword: {password}" if generate else ""))
 
 
 def _simple(
@@ -151,8 +149,8 @@ _simple(
 _simple(
     user,
     "delete",
-    "Delete an account that owns no repositories. Its name is never given out again.",
-    lambda desk, name: desk.accounts.delete(name, desk.actor),
+    "Delete a user that owns no repositories. Its name is never given out again.",
+    lambda desk, name: desk.accounts.delete(name, desk.actor, kind="user"),
 )
 
 
@@ -231,7 +229,7 @@ _simple(
     org,
     "delete",
     "Delete an organization that owns no repositories. Its name is never given out again.",
-    lambda desk, name: desk.accounts.delete(name, desk.actor),
+    lambda desk, name: desk.accounts.delete(name, desk.actor, kind="organization"),
 )
 
 
@@ -308,6 +306,26 @@ def robot_add(name: str, role: str | None, **flags: Any) -> None:
     given = Role.NONE if role is None else Role[role.upper()]
     at_desk(flags, lambda desk: desk.accounts.add_robot(name, given, desk.actor))
     click.echo(f"robot {name} added")
+
+
+_simple(
+    robot,
+    "delete",
+    "Delete a robot, with its tokens. Its name is never given out again.",
+    lambda desk, name: desk.accounts.delete(name, desk.actor, kind="robot"),
+)
+_simple(
+    robot,
+    "disable",
+    "Disable a robot: nothing of it works any more, within seconds.",
+    lambda desk, name: desk.accounts.set_disabled(name, desk.actor, is_disabled=True),
+)
+_simple(
+    robot,
+    "enable",
+    "Enable a robot again.",
+    lambda desk, name: desk.accounts.set_disabled(name, desk.actor, is_disabled=False),
+)
 
 
 @robot.command("list")

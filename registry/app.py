@@ -27,6 +27,7 @@ from registry.blobstore.observed import ObservedStore
 from registry.config import Settings
 from registry.core.access import Visibility
 from registry.core.limits import MANIFESTS_HELD_BYTES
+from registry.metadata import tokens as token_rows
 from registry.metadata.database import Database
 from registry.services import first_admin
 from registry.services.access import Access
@@ -99,9 +100,11 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
     return stores
 
 
-def keys_of(settings: Settings, database: Database) -> Keys:
-    """The signing keys. Raises SecretUnusable, OSError."""
-    return Keys(database, sealing.load_or_make(settings.secret_path), system_clock)
+def keys_of(settings: Settings, database: Database, *, may_make_secret: bool = False) -> Keys:
+    """The signing keys. Only who knows that there is none to open yet may make a secret. Raises SecretUnusable,
+    OSError."""
+    load = sealing.load_or_make if may_make_secret else sealing.load
+    return Keys(database, load(settings.secret_path), system_clock)
 
 
 def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin | None:
@@ -109,7 +112,8 @@ def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin 
     OSError."""
 
     async def make() -> FirstAdmin | None:
-        await keys_of(settings, stores.database).ensure()
+        is_first = not await stores.database.read(token_rows.have_keys)
+        await keys_of(settings, stores.database, may_make_secret=is_first).ensure()
         passwords = Passwords()
         try:
             accounts = Accounts(stores.database, passwords, system_clock)
@@ -184,7 +188,9 @@ class House:
         self._limit = RequestLimit(settings.requests_per_second)
         self.changes = Changes(database)
         self.passwords = Passwords()
-        self._keys = keys_of(settings, database)
+        # Where access is open nothing is signed, and no secret is needed.
+        unused = Keys(database, sealing.InstanceSecret(b""), system_clock)
+        self._keys = unused if settings.open else keys_of(settings, database)
         self.changes.on_change.append(self._keys.forget)
         self._parties = Parties(self._origins.issuer, tuple(self._origins.services))
         self._access = Access(

@@ -67,6 +67,14 @@ def add_user(run: Run, name: str) -> None:
     good(run("user", "add", name, "--password-stdin", stdin="long enough\n"))
 
 
+def test_an_organization_keeps_an_owner(run: Run) -> None:
+    """Its only owner cannot be deleted."""
+    add_user(run, "owner-of-one")
+    good(run("org", "add", "owned", "--owner", "owner-of-one"))
+    refused = run("user", "delete", "owner-of-one")
+    assert refused.exit_code == 2 and "only owner of owned" in refused.output
+
+
 def test_users(run: Run) -> None:
     """Added, listed, given a password, disabled, made an admin, deleted; the name is never given out again."""
     add_user(run, "ursula")
@@ -79,7 +87,7 @@ def test_users(run: Run) -> None:
     assert listed(run, "user", "list")[-1]["admin"]
     good(run("user", "demote", "ursula"))
     good(run("user", "delete", "ursula"))
-    assert [row["name"] for row in listed(run, "user", "list")] == ["admin"]
+    assert "ursula" not in [row["name"] for row in listed(run, "user", "list")]
     again = run("user", "add", "ursula", "--generate")
     assert again.exit_code == 2 and "never given out twice" in again.output
 
@@ -152,6 +160,26 @@ def test_keys_and_audit(run: Run) -> None:
     assert listed(run, "audit", "--since", "1h", "--actor", "nobody") == []
 
 
+def test_a_key_needs_the_secret_of_the_others(run: Run, installation: Path) -> None:
+    """Without it, or with another one, nothing is written that the server could not open; only `--at-once`, which ends
+    the others, is the way out where the secret is lost."""
+    secret = installation / "secret"
+    kept = secret.read_text()
+    before = dump(installation)
+    secret.unlink()
+    refused = run("key", "rotate")
+    assert refused.exit_code == 2 and "is missing (see --secret-file)" in refused.output and not secret.exists()
+    secret.write_text("0" * 64)
+    refused = run("key", "rotate")
+    assert refused.exit_code == 2 and "put the old file back" in refused.output
+    assert dump(installation) == before
+    good(run("key", "rotate", "--at-once"))
+    good(run("key", "rotate"))
+    secret.write_text(kept)
+    assert run("key", "rotate").exit_code == 2
+    good(run("key", "rotate", "--at-once"))
+
+
 def test_users_of_an_htpasswd_file(run: Run, tmp_path: Path) -> None:
     """All or none; bcrypt only."""
     hashed = bcrypt.hashpw(b"from htpasswd", bcrypt.gensalt(4)).decode()
@@ -189,6 +217,9 @@ BAD = [
     ("org", "members", "admin"),
     ("org", "set-member", "admin", "admin"),
     ("org", "delete", "nobody-here"),
+    ("org", "delete", "admin"),
+    ("robot", "delete", "admin"),
+    ("user", "delete", "owner-of-one"),
     ("team", "add", "admin", "devs"),
     ("team", "join", "nobody-here", "devs", "admin"),
     ("robot", "add", "ci"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from registry.api.asgi import Headers, Scope
+from registry.core.addresses import address_group
 from registry.core.errors import TooManyRequests
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -49,7 +50,8 @@ class Edge:
         ]
         for hop in hops[: -_HOPS_MAX - 1 : -1]:
             try:
-                address = str(ipaddress.ip_address(hop))
+                # The zone of an IPv6 address may be of any length, and says nothing here.
+                address = str(ipaddress.ip_address(hop.partition("%")[0]))
             except ValueError:
                 # Whoever wrote this is the last one that is known.
                 return address
@@ -75,10 +77,11 @@ class RequestLimit:
         self._spent: OrderedDict[object, tuple[float, float]] = OrderedDict()
         """By client: requests in the bucket, and when that was so."""
 
-    def take(self, client: object) -> None:
-        """Count one request. Raises TooManyRequests."""
+    def take(self, who: int | str | None) -> None:
+        """Count one request of an account, by id, or of an address. Raises TooManyRequests."""
         if not self._per_second:
             return
+        client = who if isinstance(who, int) else address_group(who)
         now = monotonic()
         level, since = self._spent.pop(client, (0.0, now))
         level = max(0.0, level - (now - since) * self._per_second) + 1

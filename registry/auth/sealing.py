@@ -40,13 +40,20 @@ class InstanceSecret:
             return AESGCM(self.key(purpose)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
         except (InvalidTag, ValueError):
             raise SecretUnusable(
-                "the instance secret is not the one that this database was made with; bring the old file back"
+                "the instance secret is not the one that this database was made with (see --secret-file): put the old"
+                " file back"
             ) from None
 
 
 def load(path: Path) -> InstanceSecret:
     """The secret in a file of 64 hexadecimal digits. Raises SecretUnusable, OSError."""
-    text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        raise SecretUnusable(
+            f"the instance secret {path} is missing (see --secret-file): put your copy back. If there is none,"
+            " `depotry key rotate --at-once` makes a new one, and everybody logs in again"
+        ) from None
     if _FORM.fullmatch(text) is None:
         raise SecretUnusable(f"{path}: must hold 64 hexadecimal digits, as `openssl rand -hex 32` makes them")
     return InstanceSecret(bytes.fromhex(text))

@@ -38,6 +38,11 @@ ACCESS_STALE_S = 5.0
 CHANGES_POLL_S = 1.0
 CHANGES_KEPT_MS = 24 * 3_600_000
 """How long changes of access are remembered: longer than any access token lives."""
+CHANGES_KNOWN = 200_000
+"""Subjects of changes in the memory of one worker."""
+LOGINS_PER_WINDOW = 1000
+LOGINS_WINDOW_MS = 900_000
+"""Logins that one account may begin in this time and that are to be remembered."""
 PASSWORD_MIN_CHARS = 8
 PASSWORD_MAX_BYTES = 1024
 CREDENTIALS_CACHED = 10_000

@@ -223,11 +223,15 @@ _CHANGES = (
 _REVISION = select(installation.c.access_revision)
 
 
-def changes_after(connection: Connection, revision: int) -> list[tuple[int, str]]:
-    """Changes newer than a revision, oldest first."""
-    return [(row[0], row[1]) for row in connection.execute(_CHANGES, {"revision": revision})]
+def changes_after(connection: Connection, revision: int) -> tuple[list[tuple[int, str]], int]:
+    """Changes newer than a revision, oldest first, and the newest revision that there was before they were read: those
+    that were removed meanwhile are not among them."""
+    newest = connection.execute(_REVISION).scalar() or 0
+    rows = [(row[0], row[1]) for row in connection.execute(_CHANGES, {"revision": revision})]
+    return rows, max(newest, rows[-1][0] if rows else 0)
 
 
-def revision(connection: Connection) -> int:
-    """The newest revision; 0 before the installation is there."""
-    return connection.execute(_REVISION).scalar() or 0
+def has_changed(connection: Connection, subjects: Iterable[str], *, since: int) -> bool:
+    """Whether something about these subjects has changed since a revision."""
+    where = (access_changes.c.revision > since, access_changes.c.subject.in_(list(subjects)))
+    return connection.execute(select(access_changes.c.revision).where(*where).limit(1)).first() is not None

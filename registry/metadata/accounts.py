@@ -95,11 +95,6 @@ def page(connection: Connection, kind: str, *, after: str, count: int, owner_id:
     return [_account(row) for row in connection.execute(query)]
 
 
-def any_at_all(connection: Connection) -> bool:
-    """Whether an account was ever made."""
-    return bool(connection.execute(select(exists().where(accounts.c.id.is_not(None)))).scalar())
-
-
 @dataclass(frozen=True, slots=True)
 class NewAccount:
     """An account to be."""
@@ -241,6 +236,20 @@ def member(connection: Connection, organization_id: int, account_id: int) -> Mem
     )
     row = connection.execute(query).first()
     return None if row is None else Member(row[0], row[1], bool(row[2]))
+
+
+def organizations_of_only_owner(connection: Connection, account_id: int) -> list[str]:
+    """The organizations that an account alone owns."""
+    other = members.alias("other")
+    others = exists().where(
+        other.c.organization_id == members.c.organization_id, other.c.is_owner, other.c.account_id != account_id
+    )
+    query = (
+        select(accounts.c.name)
+        .join(members, members.c.organization_id == accounts.c.id)
+        .where(members.c.account_id == account_id, members.c.is_owner, ~others.correlate(members))
+    )
+    return list(connection.execute(query).scalars())
 
 
 def add_team(connection: Connection, organization_id: int, name: str, *, now: int) -> bool:

@@ -184,6 +184,11 @@ def keys(connection: Connection, *, retired_after: int) -> list[StoredKey]:
     return [StoredKey(*row) for row in connection.execute(query)]
 
 
+def have_keys(connection: Connection) -> bool:
+    """Whether there is any key."""
+    return connection.execute(select(signing_keys.c.kid).limit(1)).first() is not None
+
+
 def add_key(connection: Connection, key: StoredKey) -> None:
     """Add a key, and retire those before it at the moment from which it signs."""
     connection.execute(

@@ -1,6 +1,7 @@
 """Users, organizations, teams and robots: made, changed and ended, each in one transaction with its audit.
 
-Who may do what here is not decided yet: the command line, which is the caller so far, runs with the database in hand.
+Who may do what here is not decided here: the command line runs with the database in hand, and who signs up only makes
+an account of its own.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,9 +40,9 @@ class Accounts:
     passwords: Passwords
     clock: Clock
 
-    async def exist(self) -> bool:
-        """Whether there ever was an account."""
-        return await self.database.read(accounts.any_at_all)
+    async def has_admin(self) -> bool:
+        """Whether anybody administers the instance."""
+        return await self.database.read(accounts.count_active_admins) > 0
 
     async def get(self, name: str) -> Account:
         """One account."""
@@ -173,15 +174,18 @@ class Accounts:
 
         await self._write(change)
 
-    async def delete(self, name: str, actor: Actor) -> None:
+    async def delete(self, name: str, actor: Actor, *, kind: str | None = None) -> None:
         """End an account with its robots, tokens and roles. Its name is never given out again. Raises AccountInvalid
-        while it owns repositories, and for the last admin."""
+        while it owns repositories, for the last admin, and for the only owner of an organization."""
 
         def change(connection: Connection, now: int) -> None:
-            account = existing(connection, name)
+            account = existing(connection, name, kind)
             _require_another_admin(connection, account)
+            alone = accounts.organizations_of_only_owner(connection, account.id)
+            if alone:
+                raise AccountInvalid(f"{name} is the only owner of {alone[0]}: make another one first")
             if accounts.owns_repositories(connection, account.id):
-                raise AccountInvalid(f"{name} owns repositories: delete them, or assign them to somebody else, first")
+                raise AccountInvalid(f"{name} owns repositories: delete them, or assign them to the instance, first")
             for one in (*accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id), account):
                 _end(connection, one, now=now)
                 audit.append(connection, actor, [Entry("account.deleted", target=one.name)], now=now)

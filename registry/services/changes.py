@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from registry.core.errors import RegistryError
-from registry.core.limits import ACCESS_STALE_S, CHANGES_KEPT_MS, CHANGES_POLL_S
+from registry.core.limits import ACCESS_STALE_S, CHANGES_KEPT_MS, CHANGES_KNOWN, CHANGES_POLL_S
 from registry.metadata import access
 from registry.metadata.database import Database
 
@@ -30,11 +30,16 @@ class Changes:
         self._log = logging.getLogger("depotry.access")
         self.revision = 0
         """The newest change that is known here."""
+        self._floor = 0
+        """Of changes up to this one it is not known any more what they were about: nothing older holds."""
         self.on_change: list[Callable[[set[str]], None]] = []
         """Called with the subjects that changed."""
 
     def hold(self, subjects: Iterable[str], revision: int) -> bool:
-        """Whether nothing about these subjects has changed since `revision`."""
+        """Whether nothing about these subjects has changed since `revision`. What is older than what is known does not
+        hold."""
+        if revision < self._floor:
+            return False
         newest = self._newest
         return all(newest.get(subject, _NEVER)[0] <= revision for subject in subjects)
 
@@ -46,12 +51,16 @@ class Changes:
     async def refresh(self) -> None:
         """Read what is new. Raises Unavailable."""
         began = monotonic()
-        found = await self._database.point(lambda connection: access.changes_after(connection, self.revision))
+        found, newest = await self._database.point(lambda connection: access.changes_after(connection, self.revision))
         self._read_at = began
+        # Revisions have no gaps: where one is missing, it was removed before it was read here.
+        first = found[0][0] if found else newest + 1
+        if first > self.revision + 1:
+            self._floor = first - 1
         for revision, subject in found:
             self._newest[subject] = (revision, began)
             self._newest.move_to_end(subject)
-            self.revision = max(self.revision, revision)
+        self.revision = max(self.revision, newest)
         if found:
             self._forget_old(began)
             subjects = {subject for _, subject in found}
@@ -59,12 +68,13 @@ class Changes:
                 told(subjects)
 
     def _forget_old(self, now: float) -> None:
-        """What no decision that is still remembered can be older than."""
+        """What is a day old, or too much. Decisions that are older still do not hold from then on."""
         while self._newest:
-            subject, (_, read_at) = next(iter(self._newest.items()))
-            if now - read_at < CHANGES_KEPT_MS / 1000:
+            subject, (revision, read_at) = next(iter(self._newest.items()))
+            if now - read_at < CHANGES_KEPT_MS / 1000 and len(self._newest) <= CHANGES_KNOWN:
                 return
             del self._newest[subject]
+            self._floor = max(self._floor, revision)
 
     async def follow(self) -> None:
         """Read new changes each second until cancelled."""

@@ -25,15 +25,17 @@ class FirstAdmin:
 
 
 async def ensure(accounts: Accounts, given: Path | None, written: Path) -> FirstAdmin | None:
-    """Make the user `admin` if there is no account at all; None if there is one. Its password is in the file `given`,
-    or random and then left in the file `written`, for its owner's eyes only. Raises PasswordInvalid, OSError."""
-    if await accounts.exist():
+    """Make the user `admin` if nobody administers the instance; None if somebody does.
+
+    Its password is in the file `given`, or random and then left in the file `written`, for its owner's eyes only.
+    Raises PasswordInvalid, OSError."""
+    if await accounts.has_admin():
         return None
     password = _given(given) if given is not None else _made(written)
     try:
         await accounts.add_user(NAME, password, STARTER, is_admin=True)
     except AccountNameInvalid:
-        # Another process that started at the same time was quicker.
+        # Another process that started at the same time was quicker, or a user has the name.
         return None
     return FirstAdmin(None, given) if given is not None else FirstAdmin(password, written)
 

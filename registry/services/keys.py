@@ -64,7 +64,11 @@ class Keys:
 
     async def rotate(self, actor: Actor, *, at_once: bool = False) -> str:
         """Add a key that signs as soon as every worker knows it; returns its name. With `at_once` it signs now, and all
-        others, and every token that they signed, count no longer."""
+        others, and every token that they signed, count no longer: also where their secret is lost. Raises
+        SecretUnusable."""
+        if not at_once:
+            # With another secret than the server's, the new key would be one that it cannot open.
+            await self._load(self._clock())
         made = SigningKey.make()
         sealed = self._secret.seal(PURPOSE, made.pem())
         now = self._clock()

@@ -2,13 +2,13 @@
 
 What was verified is remembered for five minutes under a keyed hash, as long as account and token have not changed; what
 was wrong is never remembered. Failed attempts are counted in SQL per account and per address, before a password is
-looked at. A wrong password, an unknown name, a disabled account and one without a password look and cost the same.
+looked at. A wrong password, an unknown name, a disabled account and one without a password look and cost the same, but
+for accounts with an imported bcrypt hash until their first login.
 """
 
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from registry.auth import opaque
 from registry.auth.opaque import TokenKind
 from registry.auth.passwords import Passwords
 from registry.core.access import Actor, Principal, TokenLimits
+from registry.core.addresses import address_group
 from registry.core.errors import TooManyRequests, Unauthenticated
 from registry.core.limits import CREDENTIALS_CACHED, CREDENTIALS_CACHED_S
 from registry.metadata import accounts, audit, logins, tokens
@@ -54,6 +55,8 @@ class Login:
         self._limits = limits
         self._cache_key = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._blocked: OrderedDict[str, int] = OrderedDict()
+        """Subjects of the counter that are over their limit, and until when (ms since 1970 UTC)."""
         self._running: dict[bytes, asyncio.Future[Principal]] = {}
 
     async def basic(self, name: str, secret: str, address: str | None) -> Principal:
@@ -116,6 +119,8 @@ class Login:
         return None
 
     async def _verify(self, name: str, secret: str, address: str | None) -> Principal:
+        # No account has an unprintable name, and not every database takes one.
+        name = "".join(character if character.isprintable() else "?" for character in name)
         if opaque.kind_of(secret) is TokenKind.PERSONAL:
             return await self._personal(name, secret, address)
         counted = await self._count([_of_account(name), _of_address(address)])
@@ -158,15 +163,30 @@ class Login:
     async def _count(self, subjects: list[str]) -> list[str]:
         """Count an attempt. Raises TooManyRequests for one too many."""
         now, window_ms = self._clock(), self._limits.window_ms
+        for subject in subjects:
+            self._require_unblocked(subject, now)
         found = await self._database.write(
             lambda connection: logins.count_attempt(connection, subjects, now=now, window_ms=window_ms), durable=False
         )
         for subject, (attempts, since) in found.items():
             limit = self._limits.per_address if subject.startswith("address:") else self._limits.per_account
             if attempts > limit:
-                wait_s = max(1, (since + window_ms - now) // 1000)
-                raise TooManyRequests("too many failed logins; wait, then try again", retry_after_s=wait_s)
+                self._blocked[subject] = since + window_ms
+                if len(self._blocked) > CREDENTIALS_CACHED:
+                    self._blocked.popitem(last=False)
+                self._require_unblocked(subject, now)
         return subjects
+
+    def _require_unblocked(self, subject: str, now: int) -> None:
+        """What was refused once in a window costs no more writes until it is over. Raises TooManyRequests."""
+        until = self._blocked.get(subject)
+        if until is None:
+            return
+        if until <= now:
+            del self._blocked[subject]
+            return
+        wait_s = max(1, (until - now) // 1000)
+        raise TooManyRequests(f"too many failed logins; try again in {wait_s} s", retry_after_s=wait_s)
 
     async def _forgive(self, subjects: list[str]) -> None:
         await self._database.write(lambda connection: logins.forgive(connection, subjects), durable=False)
@@ -219,15 +239,8 @@ def _of_account(name: str) -> str:
 
 
 def _of_address(address: str | None) -> str:
-    """As the counter names an address. Who has one IPv6 address has a /64 of them."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return "address:unknown"
-    if parsed.version == 4:
-        return f"address:{parsed}"
-    network = parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False)
-    return f"address:{network}"
+    """As the counter names an address."""
+    return f"address:{address_group(address)}"
 
 
 def _refused() -> Unauthenticated:

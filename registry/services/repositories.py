@@ -78,7 +78,9 @@ class Repositories:
                 raise AccountUnknown(f"{holder} has no role on {place}")
             access.note_changes(connection, [subject or _subject(where)], now=now)
             action = "role.given" if role is not Role.NONE else "role.taken"
-            entry = Entry(action, None if place.endswith("/*") else place, target=f"{holder} {role.name.lower()}")
+            entry = Entry(
+                action, None if place.endswith("/*") else place, target=f"{holder} {role.name.lower()} on {place}"
+            )
             audit.append(connection, actor, [entry], now=now)
 
         await self._write(change)

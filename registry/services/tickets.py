@@ -43,6 +43,11 @@ class Tickets:
             ticket = tokens.verify(text, await self._keys.current(), self._parties)
         except TokenInvalid:
             raise _invalid("the token is not valid, or has expired") from None
+        if ticket.principal.revision > self._changes.revision:
+            await self._changes.refresh()
+        if ticket.principal.revision > self._changes.revision:
+            # The database is an older one, brought back from a copy: what has changed since is not known.
+            raise _invalid("the token is newer than the database")
         self._require_unchanged(ticket)
         if len(text) <= TICKET_CACHED_MAX_CHARS:
             self._verified[text] = (ticket, self._changes.revision)

@@ -8,11 +8,11 @@ from registry.auth.opaque import TokenKind
 from registry.auth.scopes import Scopes
 from registry.auth.tokens import Grant, Parties, Ticket
 from registry.core.access import Action, Actor, Principal, credential_subject
-from registry.core.errors import InvalidRequest, NameInvalid
-from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT, TICKET_MAX_CHARS
+from registry.core.errors import InvalidRequest, NameInvalid, TooManyRequests, Unauthenticated
+from registry.core.limits import LOGINS_PER_WINDOW, LOGINS_WINDOW_MS, REFRESH_TOKENS_PER_ACCOUNT, TICKET_MAX_CHARS
 from registry.core.names import RepositoryName
 from registry.metadata import access as access_rows
-from registry.metadata import audit
+from registry.metadata import audit, logins
 from registry.metadata import tokens as token_rows
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
@@ -90,7 +90,7 @@ class TokenServer:
         new = NewToken(
             account_id=principal.account_id,
             kind=token_rows.REFRESH,
-            name=client[:CLIENT_NAME_CHARS] or "unknown client",
+            name="".join(filter(str.isprintable, client))[:CLIENT_NAME_CHARS] or "unknown client",
             secret_hash=opaque.hashed(secret),
             limits=principal.limits,
             expires_at=expires_at if principal.expires_at is None else min(expires_at, principal.expires_at),
@@ -98,6 +98,10 @@ class TokenServer:
         )
 
         def add(connection: Connection) -> None:
+            # What was verified a moment ago may have ended since: a password that was changed ends all logins.
+            if access_rows.has_changed(connection, principal.subjects, since=principal.revision):
+                raise Unauthenticated("the account has changed: log in again")
+            _count_login(connection, new.account_id, now=now)
             token_id = token_rows.add(connection, new, now=now)
             known = token_rows.of_account(connection, new.account_id, token_rows.REFRESH)
             gone = token_rows.expired(connection, new.account_id, now=now)
@@ -119,6 +123,15 @@ class TokenServer:
 
 REFRESHED = "refresh"
 """How a credential begins that is a refresh token: no second one is got with it."""
+
+
+def _count_login(connection: Connection, account_id: int, *, now: int) -> None:
+    subject = f"begun:{account_id}"
+    found = logins.count_attempt(connection, [subject], now=now, window_ms=LOGINS_WINDOW_MS)
+    attempts, since = found[subject]
+    if attempts > LOGINS_PER_WINDOW:
+        wait_s = max(1, (since + LOGINS_WINDOW_MS - now) // 1000)
+        raise TooManyRequests("too many logins of this account; keep the tokens that you get", retry_after_s=wait_s)
 
 
 def _grant(rights: Rights, asked: frozenset[Action]) -> Grant:

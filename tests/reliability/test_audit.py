@@ -123,7 +123,7 @@ def test_what_fails_leaves_no_row(house: Registry, audit: Audit) -> None:
 def test_logins_that_fail_or_stay(house: Registry, audit: Audit) -> None:
     """A wrong secret is written down with the name that was tried and the address, cut short and without the secret; so
     is a login that a client keeps."""
-    tried = [("alice", "alice"), ("nobody", "nobody"), ("x" * 5000, "x" * 64), ("\x1b[31m\r\nroot", "\x1b[31m\r\nroot")]
+    tried = [("alice", "alice"), ("nobody", "nobody"), ("x" * 5000, "x" * 64), ("\x1b[31m\r\nroot", "?[31m??root")]
     for name, written in tried:
         headers = basic(name, "a wrong secret that is not written down")
         assert httpx2.get(f"{house.url}/v2/", headers=headers).status_code == 401
@@ -149,8 +149,8 @@ CHANGES: list[tuple[str, list[tuple[str, str | None, str | None]]]] = [
     ("org set-member acme carol", [("member.set", None, "acme: carol member")]),
     ("team add acme devs", [("team.added", None, "acme/devs")]),
     ("team join acme devs carol", [("team.joined", None, "acme/devs: carol")]),
-    ("repository grant acme/* team:acme/devs write", [("role.given", None, "team:acme/devs write")]),
-    ("repository revoke acme/* team:acme/devs", [("role.taken", None, "team:acme/devs none")]),
+    ("repository grant acme/* team:acme/devs write", [("role.given", None, "team:acme/devs write on acme/*")]),
+    ("repository revoke acme/* team:acme/devs", [("role.taken", None, "team:acme/devs none on acme/*")]),
     ("team leave acme devs carol", [("team.left", None, "acme/devs: carol")]),
     ("team remove acme devs", [("team.removed", None, "acme/devs")]),
     ("org remove-member acme carol", [("member.removed", None, "acme: carol")]),
@@ -158,8 +158,8 @@ CHANGES: list[tuple[str, list[tuple[str, str | None, str | None]]]] = [
         "robot add acme+ci --role write",
         [("robot.added", None, "acme+ci"), ("role.given", None, "acme+ci write on acme/*")],
     ),
-    ("repository grant alice/shared carol admin", [("role.given", "alice/shared", "carol admin")]),
-    ("repository revoke alice/shared carol", [("role.taken", "alice/shared", "carol none")]),
+    ("repository grant alice/shared carol admin", [("role.given", "alice/shared", "carol admin on alice/shared")]),
+    ("repository revoke alice/shared carol", [("role.taken", "alice/shared", "carol none on alice/shared")]),
     ("repository visibility alice/shared public", [("repository.visibility", "alice/shared", "public")]),
     ("repository visibility alice/shared private", [("repository.visibility", "alice/shared", "private")]),
     ("repository assign alice/shared --instance", [("repository.assigned", "alice/shared", None)]),

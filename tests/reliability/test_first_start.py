@@ -120,7 +120,7 @@ def test_the_secret_of_another_installation(tmp_path: Path) -> None:
         keys = httpx2.get(f"{url}/.well-known/jwks.json").json()
     secret = (data / "secret").read_text()
     (data / "secret").write_text("ab" * 32 + "\n")
-    assert_refuses(data, "bring the old file back")
+    assert_refuses(data, "put the old file back")
     (data / "secret").write_text(secret)
     with bare(data) as url:
         assert httpx2.get(f"{url}/.well-known/jwks.json").json() == keys

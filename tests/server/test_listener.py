@@ -119,7 +119,7 @@ def test_no_place_is_lost_however_a_connection_ends(
 ) -> None:
     tls = pair.trusting() if is_tls else None
     server = start_server(
-        loop=loop, tls=pair if is_tls else None, connections_per_address=3, connections_max=3, header_timeout_s=0.3
+        loop=loop, tls=pair if is_tls else None, connections_per_address=3, connections_max=3, header_timeout_s=1.0
     )
     for _ in range(2):
         lose_in_every_way(server, tls)

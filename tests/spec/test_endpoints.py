@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
@@ -12,7 +13,7 @@ from registry.core.digest import Algorithm, Digest
 from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.core.test_manifest import encoded, entry, image, index
 from tests.reliability.raw import Raw
-from tests.running import Registry
+from tests.running import Registry, wait_until
 from tests.test_cli import depotry
 
 PATHS = {
@@ -324,6 +325,13 @@ def test_the_operators_listener(shared_registry: Registry) -> None:
 def test_one_log_line_a_request(shared_registry: Registry, client: httpx2.Client) -> None:
     """As JSON where standard error is no terminal; with the error's code; without the query."""
     client.get("/v2/logged/manifests/v1?secret=hunter2")
-    [line] = [line for line in shared_registry.log_lines() if line.get("path") == "/v2/logged/manifests/v1"]
+    lines: list[dict[str, Any]] = []
+
+    def is_written() -> bool:
+        lines[:] = [line for line in shared_registry.log_lines() if line.get("path") == "/v2/logged/manifests/v1"]
+        return bool(lines)
+
+    wait_until(is_written, what="the log line")
+    [line] = lines
     assert (line["status"], line["error"], line["method"]) == (404, "NAME_UNKNOWN", "GET")
     assert "hunter2" not in json.dumps(line)

@@ -17,7 +17,7 @@ from registry.auth.scopes import CATALOG_SCOPE, repository_scope
 from registry.auth.tokens import Ticket
 from registry.core.access import Action, Actor, Principal, RepositoryAccess
 from registry.core.digest import Digest
-from registry.core.errors import Denied, NameInvalid, Unauthenticated
+from registry.core.errors import Denied, NameInvalid, TooManyRequests, Unauthenticated
 from registry.core.names import Reference, RepositoryName
 from registry.services.access import EVERYBODY, Access, actor_of
 from registry.services.login import Login
@@ -139,6 +139,9 @@ class Gate:
             # ask the next one for.
             self._limit.take(address)
             raise Unauthenticated(error.message, **{**error.facts, **_asked(request, action, target)}) from None
+        except TooManyRequests:
+            self._limit.take(address)
+            raise
         self._limit.take(address if principal.account_id is None else principal.account_id)
         return Caller(principal, actor_of(principal, address), ticket)
 
