@@ -30,7 +30,8 @@ from registry.services.token_server import TokenServer
 
 Fields = dict[str, list[str]]
 NO_STORE: Headers = [(b"cache-control", b"no-store")]
-KEYS_MAX_AGE = b"public, max-age=300"
+KEYS_MAX_AGE = b"public, max-age=5"
+"""Half of the time that passes before a new key signs: who keeps to it knows every key."""
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 
