@@ -131,7 +131,7 @@ _simple(
 _simple(
     user,
     "enable",
-    "Enable an account again.",
+    "Enable an account again, also where too many failed logins keep it out.",
     lambda desk, name: desk.accounts.set_disabled(name, desk.actor, is_disabled=False),
 )
 _simple(

@@ -26,22 +26,25 @@ from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
 from registry.config import Settings
 from registry.core.access import Visibility
+from registry.core.errors import RegistryError
 from registry.core.limits import MANIFESTS_HELD_BYTES
 from registry.metadata import tokens as token_rows
 from registry.metadata.database import Database
 from registry.services import first_admin
 from registry.services.access import Access
 from registry.services.accounts import Accounts
+from registry.services.attempts import LoginLimits
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import system_clock
 from registry.services.first_admin import FirstAdmin
 from registry.services.installation import Installation
 from registry.services.keys import Keys
-from registry.services.login import Login, LoginLimits
+from registry.services.login import Login
 from registry.services.pull import Pull
 from registry.services.push import Push, References
 from registry.services.remove import Remove
+from registry.services.repositories import Repositories
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
 from registry.services.uploads import Uploads
@@ -139,6 +142,7 @@ class Application:
         self._readiness = Readiness({"database": stores.database.check, "storage": blobs.check})
         self._house = House(settings, stores.database, blobs, port=ports[0])
         self._following: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[None] | None = None
         self._observed = Observed(
             Dispatch(
                 DistributionApi(self._house.services()),
@@ -158,9 +162,18 @@ class Application:
 
     def started(self) -> None:
         """The listeners accept."""
-        self._following = asyncio.get_running_loop().create_task(self._house.changes.follow())
+        loop = asyncio.get_running_loop()
+        self._following = loop.create_task(self._house.changes.follow())
+        self._finishing = loop.create_task(self._finish_deletes())
         self._announce()
         self._log.info("started", extra={"version": __version__, "data": str(self._data)})
+
+    async def _finish_deletes(self) -> None:
+        """What a command that was killed has left of a deleted repository."""
+        try:
+            await Repositories(self._stores.database, system_clock).finish_deletes()
+        except RegistryError as error:
+            self._log.warning("deleted repositories could not be emptied: %s", error.message)
 
     def draining(self) -> None:
         """The server was told to stop: no new work should be sent here."""
@@ -169,8 +182,9 @@ class Application:
 
     async def stop(self) -> None:
         """The last request has ended."""
-        if self._following is not None:
-            self._following.cancel()
+        for task in (self._following, self._finishing):
+            if task is not None:
+                task.cancel()
         self._house.passwords.close()
         await self._stores.close()
         self._log.info("stopped")

@@ -1,8 +1,9 @@
 """What the commands on accounts work with: the services on a registry's database, and tables for what they print."""
 
 import asyncio
-import getpass
 import json
+import os
+import pwd
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,10 +68,11 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
 
 
 def _system_user() -> str:
+    """Not what the environment says, which anybody can set."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def as_json_option(command: Callable[..., None]) -> Callable[..., None]:

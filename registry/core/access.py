@@ -218,3 +218,6 @@ class RepositoryAccess:
     """Who owns it when it is created."""
     visibility: Visibility = Visibility.PRIVATE
     """What it is when it is created."""
+    subjects: tuple[str, ...] = ()
+    """What access was decided about, for who asks again whether it still holds when a long request ends."""
+    revision: int = 0

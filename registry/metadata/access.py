@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, func, insert, or_, select, union, update
 from sqlalchemy.engine import Connection
 
-from registry.core.access import Facts, Role, TokenLimits, Visibility
+from registry.core.access import Facts, RepositoryAccess, Role, TokenLimits, Visibility
+from registry.core.errors import Unauthenticated
 from registry.core.limits import CHANGES_KEPT_MS
 from registry.core.names import RepositoryName
 from registry.metadata.schema import (
@@ -229,6 +230,13 @@ def changes_after(connection: Connection, revision: int) -> tuple[list[tuple[int
     newest = connection.execute(_REVISION).scalar() or 0
     rows = [(row[0], row[1]) for row in connection.execute(_CHANGES, {"revision": revision})]
     return rows, max(newest, rows[-1][0] if rows else 0)
+
+
+def require_unchanged(connection: Connection, access: RepositoryAccess) -> None:
+    """Asked in the transaction that makes a change: a request may have begun long ago, and access been taken away
+    since. Raises Unauthenticated."""
+    if access.subjects and has_changed(connection, access.subjects, since=access.revision):
+        raise Unauthenticated("access has changed since the request began", error="invalid_token")
 
 
 def has_changed(connection: Connection, subjects: Iterable[str], *, since: int) -> bool:

@@ -1,12 +1,17 @@
 """Failed logins, counted exactly: before a password is looked at, so that a thousand at once count as a thousand."""
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from registry.metadata.insert import insert
 from registry.metadata.schema import login_failures
 
 _EXPIRED_PER_ATTEMPT = 100
+
+
+def account_subject(name: str) -> str:
+    """As an account is counted, whether it exists or not. Long names, which none has, share."""
+    return f"account:{name[:100]}"
 
 
 def count_attempt(
@@ -16,7 +21,8 @@ def count_attempt(
     this window with this one, and when it began (ms since 1970 UTC)."""
     _forget_expired(connection, before=now - window_ms)
     begun = login_failures.c.since
-    fresh = begun <= now - window_ms
+    # One that began in the future was written by a clock that was wrong.
+    fresh = or_(begun <= now - window_ms, begun > now)
     for subject in sorted(subjects):
         statement = insert(connection, login_failures).values(subject=subject, attempts=1, since=now)
         connection.execute(

@@ -3,8 +3,18 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from registry.auth.tokens import LEEWAY_S, Grant
-from registry.core.access import Action, Actor, Facts, Principal, RepositoryAccess, Visibility, decide
+from registry.auth.tokens import LEEWAY_S, Ticket
+from registry.core.access import (
+    Action,
+    Actor,
+    Facts,
+    Principal,
+    RepositoryAccess,
+    Visibility,
+    decide,
+    namespace_subject,
+    repository_subject,
+)
 from registry.core.limits import FACTS_CACHED
 from registry.core.names import RepositoryName
 from registry.metadata import access, repositories
@@ -54,28 +64,42 @@ class Access:
             self._remember(key, facts)
         return Rights(decide(facts, principal.limits, name), facts, max(facts.revision, self._changes.revision))
 
-    def entry(self, name: RepositoryName, facts: Facts, actor: Actor) -> RepositoryAccess:
+    def entry(self, name: RepositoryName, rights: Rights, principal: Principal, actor: Actor) -> RepositoryAccess:
         """The way in to a repository that access was granted to."""
-        visibility = facts.new_visibility or self._default_visibility
-        return RepositoryAccess(name, facts.repository_id, actor, facts.namespace_id, visibility)
+        facts = rights.facts
+        return RepositoryAccess(
+            name,
+            facts.repository_id,
+            actor,
+            facts.namespace_id,
+            facts.new_visibility or self._default_visibility,
+            self._subjects(principal, facts),
+            rights.revision,
+        )
 
     async def open_entry(self, name: RepositoryName, actor: Actor) -> RepositoryAccess:
         """The way in where access is open to all; what is created belongs to the instance."""
         found = await self._database.point(lambda connection: repositories.find(connection, name))
         return RepositoryAccess(name, found, actor, None, self._default_visibility)
 
-    async def granted_entry(
-        self, name: RepositoryName, grant: Grant, actor: Actor, *, issued_at_s: int
-    ) -> RepositoryAccess | None:
+    async def granted_entry(self, name: RepositoryName, ticket: Ticket, actor: Actor) -> RepositoryAccess | None:
         """The way in that a token grants, None if it does no longer. A grant names a repository by id; or one that was
         not there when it was issued, and then counts for the one of that name that this account has made since."""
+        grant = ticket.grants[name]
+        principal = ticket.principal
         if grant.repository_id is not None:
-            return RepositoryAccess(name, grant.repository_id, actor)
-        facts = (await self.rights(Principal(actor.account_id, actor.name, actor.credential), name)).facts
-        is_mine = facts.created_by == actor.account_id and facts.created_at >= (issued_at_s - LEEWAY_S) * 1000
+            about = [*principal.subjects, repository_subject(grant.repository_id)]
+            if grant.namespace_id is not None:
+                about.append(namespace_subject(grant.namespace_id))
+            return RepositoryAccess(
+                name, grant.repository_id, actor, subjects=tuple(about), revision=principal.revision
+            )
+        rights = await self.rights(principal, name)
+        facts = rights.facts
+        is_mine = facts.created_by == actor.account_id and facts.created_at >= (ticket.issued_at_s - LEEWAY_S) * 1000
         if facts.namespace_id != grant.namespace_id or (facts.repository_id is not None and not is_mine):
             return None
-        return self.entry(name, facts, actor)
+        return self.entry(name, rights, principal, actor)
 
     def _remember(self, key: tuple[int | None, RepositoryName], facts: Facts) -> None:
         """What does not exist, or shows nothing to this account, is asked for each time: it may be made in a moment,

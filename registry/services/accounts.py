@@ -20,7 +20,7 @@ from registry.core.access import (
 )
 from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, PasswordInvalid
 from registry.core.names import AccountName, new_owner_name
-from registry.metadata import access, accounts, audit, grants, tokens
+from registry.metadata import access, accounts, audit, grants, logins, tokens
 from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, Member, NewAccount
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
@@ -125,6 +125,7 @@ class Accounts:
         def change(connection: Connection, now: int) -> None:
             account = existing(connection, name, USER)
             accounts.set_password(connection, account.id, hashed)
+            logins.clear(connection, logins.account_subject(name))
             ended = [token.id for token in tokens.of_account(connection, account.id, tokens.REFRESH)]
             tokens.remove(connection, ended)
             subjects = [account_subject(account.id), *map(credential_subject, ended)]
@@ -134,13 +135,15 @@ class Accounts:
         await self._write(change)
 
     async def set_disabled(self, name: str, actor: Actor, *, is_disabled: bool) -> None:
-        """Disable an account, with its robots, or enable it again. Raises AccountInvalid for the last admin."""
+        """Disable an account, with its robots, or enable it again, also where too many failed logins keep it out.
+        Raises AccountInvalid for the last admin."""
 
         def change(connection: Connection, now: int) -> None:
             account = existing(connection, name)
             if is_disabled:
                 _require_another_admin(connection, account)
             accounts.set_disabled(connection, account.id, at=now if is_disabled else None)
+            logins.clear(connection, logins.account_subject(name))
             robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
             access.note_changes(connection, [account_subject(one.id) for one in (account, *robots)], now=now)
             action = "account.disabled" if is_disabled else "account.enabled"

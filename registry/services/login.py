@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 
 from registry.auth import opaque
@@ -19,27 +19,19 @@ from registry.auth.opaque import TokenKind
 from registry.auth.passwords import Passwords
 from registry.core.access import Actor, Principal, TokenLimits
 from registry.core.addresses import address_group
-from registry.core.errors import TooManyRequests, Unauthenticated
+from registry.core.errors import Unauthenticated
 from registry.core.limits import CREDENTIALS_CACHED, CREDENTIALS_CACHED_S
 from registry.metadata import accounts, audit, logins, tokens
 from registry.metadata.accounts import Account
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.tokens import StoredToken
+from registry.services.attempts import Attempts, LoginLimits
 from registry.services.changes import Changes
 from registry.services.clock import Clock
 
 NAME_SHOWN_CHARS = 64
 """Of a name that somebody tried, in the audit."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoginLimits:
-    """Failed attempts in a window, after which further ones are refused until it is over."""
-
-    per_account: int
-    per_address: int
-    window_ms: int
 
 
 class Login:
@@ -52,11 +44,9 @@ class Login:
         self._changes = changes
         self._passwords = passwords
         self._clock = clock
-        self._limits = limits
+        self._attempts = Attempts(database, changes, clock, limits)
         self._cache_key = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
-        self._blocked: OrderedDict[str, int] = OrderedDict()
-        """Subjects of the counter that are over their limit, and until when (ms since 1970 UTC)."""
         self._running: dict[bytes, asyncio.Future[Principal]] = {}
 
     async def basic(self, name: str, secret: str, address: str | None) -> Principal:
@@ -87,8 +77,9 @@ class Login:
         return found
 
     async def count_sign_up(self, address: str | None) -> None:
-        """Count a new account of an address as an attempt of it. Raises TooManyRequests."""
-        await self._count([_of_address(address)])
+        """Count a new account of an address. Raises TooManyRequests."""
+        async with self._attempts.one([f"signup:{address_group(address)}"]) as attempt:
+            attempt.has_failed = True
 
     async def refresh(self, secret: str, address: str | None) -> Principal:
         """Who a refresh token stands for, now. Raises Unauthenticated, TooManyRequests."""
@@ -123,19 +114,16 @@ class Login:
         name = "".join(character if character.isprintable() else "?" for character in name)
         if opaque.kind_of(secret) is TokenKind.PERSONAL:
             return await self._personal(name, secret, address)
-        counted = await self._count([_of_account(name), _of_address(address)])
-        account = await self._database.point(lambda connection: accounts.find(connection, name))
-        stored = None if account is None else account.password_hash
-        try:
+        async with self._attempts.one([logins.account_subject(name), _of_address(address)]) as attempt:
+            account = await self._database.point(lambda connection: accounts.find(connection, name))
+            stored = None if account is None else account.password_hash
             matches = await self._passwords.verify(stored, secret)
-        except TooManyRequests:
-            # It was not looked at, so it has not failed.
-            await self._forgive(counted)
-            raise
-        if account is None or stored is None or not matches or not account.is_active:
+            if account is None or stored is None or not matches or not account.is_active:
+                attempt.has_failed = True
+        if account is None or stored is None or attempt.has_failed:
             await self._note_failure(name, address)
             raise _refused()
-        await self._succeeded(account, stored, secret, counted)
+        await self._succeeded(account, stored, secret)
         return Principal(account.id, account.name, "password", is_admin=account.is_admin, revision=account.revision)
 
     async def _personal(self, name: str, secret: str, address: str | None) -> Principal:
@@ -148,7 +136,8 @@ class Login:
     async def _failed(self, name: str, address: str | None) -> Unauthenticated:
         """A token that is none of ours was shown: nobody guesses one, so only failures are counted, and many clients
         behind one address may log in at once. Raises TooManyRequests."""
-        await self._count([_of_address(address)])
+        async with self._attempts.one([_of_address(address)]) as attempt:
+            attempt.has_failed = True
         await self._note_failure(name, address)
         return _refused()
 
@@ -160,60 +149,31 @@ class Login:
             return None
         return token if token.expires_at is None or self._clock() < token.expires_at else None
 
-    async def _count(self, subjects: list[str]) -> list[str]:
-        """Count an attempt. Raises TooManyRequests for one too many."""
-        now, window_ms = self._clock(), self._limits.window_ms
-        for subject in subjects:
-            self._require_unblocked(subject, now)
-        found = await self._database.write(
-            lambda connection: logins.count_attempt(connection, subjects, now=now, window_ms=window_ms), durable=False
-        )
-        for subject, (attempts, since) in found.items():
-            limit = self._limits.per_address if subject.startswith("address:") else self._limits.per_account
-            if attempts > limit:
-                self._blocked[subject] = since + window_ms
-                if len(self._blocked) > CREDENTIALS_CACHED:
-                    self._blocked.popitem(last=False)
-                self._require_unblocked(subject, now)
-        return subjects
-
-    def _require_unblocked(self, subject: str, now: int) -> None:
-        """What was refused once in a window costs no more writes until it is over. Raises TooManyRequests."""
-        until = self._blocked.get(subject)
-        if until is None:
-            return
-        if until <= now:
-            del self._blocked[subject]
-            return
-        wait_s = max(1, (until - now) // 1000)
-        raise TooManyRequests(f"too many failed logins; try again in {wait_s} s", retry_after_s=wait_s)
-
-    async def _forgive(self, subjects: list[str]) -> None:
-        await self._database.write(lambda connection: logins.forgive(connection, subjects), durable=False)
-
-    async def _succeeded(self, account: Account, stored: str, secret: str, counted: list[str]) -> None:
-        await self._forgive(counted[1:])
+    async def _succeeded(self, account: Account, stored: str, secret: str) -> None:
         new = await self._passwords.hash_again(secret) if self._passwords.is_old(stored) else None
 
         def note(connection: Connection) -> None:
-            logins.clear(connection, counted[0])
+            logins.clear(connection, logins.account_subject(account.name))
             if new is not None:
                 accounts.replace_hash(connection, account.id, old=stored, new=new)
 
-        await self._database.write(note, durable=False)
+        await self._attempts.write_if_possible(note)
 
     async def _note_use(self, token: StoredToken, address: str | None) -> None:
         now = self._clock()
-        await self._database.write(
-            lambda connection: tokens.used(connection, token.id, at=now, address=address), durable=False
+        await self._attempts.write_if_possible(
+            lambda connection: tokens.used(connection, token.id, at=now, address=address)
         )
 
     async def _note_failure(self, name: str, address: str | None) -> None:
-        """Bounded by the limits on attempts: what is refused by those is not written down."""
+        """Bounded by the limits on attempts: what is refused by those is not written down. Some clients send a token as
+        the name."""
         now = self._clock()
-        entry = Entry("login.failed", target=name[:NAME_SHOWN_CHARS])
+        kind = opaque.kind_of(name)
+        shown = name[:NAME_SHOWN_CHARS] if kind is None else f"a {kind} token"
+        entry = Entry("login.failed", target=shown)
         actor = Actor(None, "", "none", address)
-        await self._database.write(lambda connection: audit.append(connection, actor, [entry], now=now), durable=False)
+        await self._attempts.write_if_possible(lambda connection: audit.append(connection, actor, [entry], now=now))
 
     def _key(self, name: str, secret: str) -> bytes:
         given = f"{len(name)}:{name}{secret}".encode("utf-8", "surrogatepass")
@@ -231,11 +191,6 @@ def _of_token(token: StoredToken) -> Principal:
         token.revision,
         token.expires_at,
     )
-
-
-def _of_account(name: str) -> str:
-    """As the counter names an account, whether it exists or not. Long names, which none has, share."""
-    return f"account:{name[:100]}"
 
 
 def _of_address(address: str | None) -> str:

@@ -20,6 +20,7 @@ from registry.core.events import Event, EventKind
 from registry.core.limits import CONFIG_MAX_BYTES, ERROR_DETAIL_MAX, INDEX_MAX_DEPTH, PARSE_INLINE_BYTES
 from registry.core.manifest import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Manifest
 from registry.core.names import Tag
+from registry.metadata import access as access_rows
 from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.database import Connection, Database
 from registry.metadata.manifests import Held, Listing
@@ -97,6 +98,7 @@ class Push:
         made: tuple[Digest, Listing, int],
     ) -> None:
         digest, listing, now = made
+        access_rows.require_unchanged(connection, access)
         repository_id, created = repositories.ensure(connection, access, now=now)
         if created:
             journal.created(connection, access, now=now)

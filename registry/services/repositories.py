@@ -95,6 +95,7 @@ class Repositories:
             access.note_changes(connection, [repository_subject(repository.id)], now=now)
             audit.append(connection, actor, [Entry("repository.deleted", name)], now=now)
 
+        await self.finish_deletes()
         await self._write(begin)
         await self.finish_deletes()
 

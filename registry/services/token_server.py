@@ -1,5 +1,6 @@
 """The token server: from who somebody is to a token that says what was granted."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from registry.services.clock import Clock
 from registry.services.keys import Keys
 
 CLIENT_NAME_CHARS = 100
+NAMES_MAX_CHARS = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,16 @@ class TokenServer:
         """A token for what `principal` may do of what is asked; that this is less is no error. Raises
         InvalidRequest for so much that the token would be too long."""
         grants: dict[str, Grant] = {}
+        if sum(map(len, scopes.repositories)) > NAMES_MAX_CHARS:
+            raise InvalidRequest("these scopes make a token that is too long to be used: ask for fewer at once")
         revision = self.access.revision if principal.account_id is None else principal.revision
         for text, asked in scopes.repositories.items():
             try:
                 name = RepositoryName.parse(text)
             except NameInvalid:
                 continue
+            # Each is a query: others get their turn in between.
+            await asyncio.sleep(0)
             rights = await self.access.rights(principal, name)
             grants[name] = _grant(rights, asked)
             revision = min(revision, rights.revision)
@@ -105,7 +111,9 @@ class TokenServer:
             token_id = token_rows.add(connection, new, now=now)
             known = token_rows.of_account(connection, new.account_id, token_rows.REFRESH)
             gone = token_rows.expired(connection, new.account_id, now=now)
-            gone += [token.id for token in known[:-REFRESH_TOKENS_PER_ACCOUNT]]
+            # Who logs in with a personal token ends only what was begun with the same.
+            alike = [token.id for token in known if token.parent_id == new.parent_id]
+            gone += alike[:-REFRESH_TOKENS_PER_ACCOUNT]
             if gone:
                 token_rows.remove(connection, gone)
                 access_rows.note_changes(connection, map(credential_subject, gone), now=now)

@@ -275,6 +275,7 @@ class Uploads:
         broken = await self._broken_object(info)
 
         def publish(connection: Connection) -> bool:
+            access_rows.require_unchanged(connection, access)
             if not uploads.finish(connection, upload.id, digest):
                 if uploads.finished_digest(connection, upload.id) == digest:
                     return True

@@ -15,9 +15,11 @@ from registry.auth.tokens import LEEWAY_S
 from registry.core.access import Role, Visibility
 from registry.core.digest import Digest
 from registry.core.limits import ACCESS_STALE_S
+from registry.core.manifest import OCI_INDEX
 from registry.core.names import RepositoryName
 from tests.reliability.client import Image, expect
 from tests.reliability.hub import ADMIN, ORIGIN, PASSWORD, Desk, Headers, ask, basic, bearer, push, refresh, token_of
+from tests.reliability.raw import Raw
 from tests.running import ADMIN_PASSWORD, Registry, wait_until
 
 FLAGS = (
@@ -606,6 +608,27 @@ def test_a_change_counts_in_the_next_token(pair: Pair) -> None:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             assert client.get(manifest, headers=bearer(token)).status_code == 200
+
+
+def test_a_request_that_began_before_changes_nothing_after(pair: Pair) -> None:
+    """SEC-012: who sends the end of a manifest or blob after its account was disabled has pushed nothing."""
+    case = Case(pair, "slow")
+    shown = case.user()
+    push(pair.servers[0], shown, f"{case.name}/app")
+    content = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
+    blob = f"POST /v2/{case.name}/app/blobs/uploads/?digest={Digest.of(content)} HTTP/1.1"
+    manifest = f"PUT /v2/{case.name}/app/manifests/slow HTTP/1.1\r\nContent-Type: {OCI_INDEX}"
+    login = f"Authorization: {shown['authorization']}\r\nContent-Length: {len(content)}\r\nHost: x\r\n\r\n"
+    with Raw(pair.servers[0].port) as first, Raw(pair.servers[0].port) as second:
+        for raw, line in ((first, blob), (second, manifest)):
+            raw.send(f"{line}\r\n{login}".encode() + content[:10])
+        wait_until(lambda: not pair.clients[0].get("/v2/", headers=shown).is_error, what="the server at work")
+        case.pair.desk.run(case.pair.desk.accounts.set_disabled(case.name, ADMIN, is_disabled=True))
+        for raw in (first, second):
+            raw.send(content[10:])
+            assert raw.answer().status == 401
+    admin = basic("admin", ADMIN_PASSWORD)
+    assert pair.clients[0].get(f"/v2/{case.name}/app/manifests/slow", headers=admin).status_code == 404
 
 
 def test_the_first_admin_is_the_same_on_both(pair: Pair) -> None:

@@ -20,11 +20,15 @@ from registry.auth.passwords import Passwords
 from registry.blobstore.memory import MemoryStore
 from registry.core.access import Role, TokenLimits, TokenScope
 from registry.core.errors import RegistryError, TooManyRequests
+from registry.core.names import AccountName
+from registry.metadata import accounts
+from registry.metadata.accounts import NewAccount
 from registry.metadata.database import Connection, Database
 from registry.services.accounts import Accounts
+from registry.services.attempts import LoginLimits
 from registry.services.changes import Changes
 from registry.services.installation import Installation
-from registry.services.login import Login, LoginLimits
+from registry.services.login import Login
 from registry.services.personal_tokens import PersonalTokens
 from tests.reliability.hub import ADMIN, PASSWORD, Desk, ask, basic, bearer, refresh
 from tests.running import Registry, wait_until
@@ -260,6 +264,39 @@ async def test_failed_logins_are_counted_exactly(door: Door) -> None:
     door.now += 1
     assert await door.attempt("alice", PASSWORD) == "alice"
     assert "account:alice" not in await door.counted()
+
+
+async def test_right_logins_at_once_lock_nobody(door: Door) -> None:
+    """A build farm behind one address after a restart: what is too many at once is 429 for now, and leaves no trace."""
+    hashed = await door.passwords.hash(PASSWORD)
+    names = [f"builder{number}" for number in range(LIMITS.per_address + 20)]
+
+    def add(connection: Connection) -> None:
+        for name in names:
+            assert accounts.add(connection, NewAccount(AccountName(name), accounts.USER, hashed), now=door.now)
+
+    await door.database.write(add)
+    answers = await asyncio.gather(*(door.attempt(name, PASSWORD) for name in names))
+    refused = {answer for answer in answers if answer not in names}
+    assert refused <= {"TooManyRequests: too many logins at once"} and refused
+    assert [await door.attempt(name, PASSWORD) for name in names] == names
+
+
+async def test_a_clock_that_was_wrong_locks_nobody_for_longer(door: Door) -> None:
+    """Failures written by a clock that was a year ahead are those of no window."""
+    right, door.now = door.now, door.now + 400 * 86_400_000
+    for number in range(LIMITS.per_account + 1):
+        await door.attempt("alice", f"wrong {number}")
+    door.now = right
+    assert await door.attempt("alice", PASSWORD, "192.0.2.77") == "alice"
+
+
+async def test_a_token_as_the_name_is_not_written_down(door: Door) -> None:
+    """SEC-013: some clients send a token as the name."""
+    secret = await personal(door)
+    assert await door.attempt(secret, "x-oauth-basic") == REFUSED
+    written = await door.database.read(lambda connection: str(connection.execute(text("SELECT * FROM audit")).all()))
+    assert secret not in written and "a personal token" in written
 
 
 async def test_an_address_is_counted_over_all_names(door: Door) -> None:

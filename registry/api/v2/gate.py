@@ -120,7 +120,8 @@ class Gate:
             entry = await self._granted(caller, caller.ticket, Action.PULL, name)
         else:
             rights = await self._access.rights(caller.principal, name)
-            entry = self._access.entry(name, rights.facts, caller.actor) if Action.PULL in rights.actions else None
+            may_pull = Action.PULL in rights.actions
+            entry = self._access.entry(name, rights, caller.principal, caller.actor) if may_pull else None
         return None if entry is None or entry.id is None else Source(entry.id, caller.principal)
 
     async def _caller(self, request: Request, action: Action, target: Target) -> Caller:
@@ -176,12 +177,12 @@ class Gate:
         grant = ticket.grants.get(name)
         if grant is None or action not in grant.actions:
             return None
-        return await self._access.granted_entry(name, grant, caller.actor, issued_at_s=ticket.issued_at_s)
+        return await self._access.granted_entry(name, ticket, caller.actor)
 
     async def _decided(self, action: Action, name: RepositoryName, caller: Caller) -> RepositoryAccess:
         rights = await self._access.rights(caller.principal, name)
         if action in rights.actions:
-            return self._access.entry(name, rights.facts, caller.actor)
+            return self._access.entry(name, rights, caller.principal, caller.actor)
         may_see = rights.facts.repository_id is not None and Action.PULL in rights.actions
         if may_see or action is Action.PUSH:
             raise Denied(f"this account may not {action} here", name=name)
