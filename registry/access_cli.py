@@ -49,7 +49,6 @@ def token_create(
 
 
 def _life_s(text: str | None) -> int | None:
-
     if text is None:
         return None
     try:

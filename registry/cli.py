@@ -4,9 +4,8 @@ Heavy imports wait for the command that needs them, so that `depotry --help` and
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
     from registry.server.protocol import ConnectionLimits
     from registry.server.tls import ServerTls
-
-T = TypeVar("T")
-Command = Callable[..., None]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from registry.config import ConfigProblems, Settings, describe, load
+from registry.config import ConfigProblems, SettingInfo, Settings, describe, load
 
 if TYPE_CHECKING:
     from registry.app import Stores
@@ -17,14 +17,17 @@ T = TypeVar("T")
 Command = Callable[..., None]
 
 
+def _help(info: SettingInfo) -> str:
+    return f"{info.description} [default: {info.default}; env: {info.env}]"
+
+
 def settings_options(command: Command) -> Command:
     """Give a command a flag for every setting, and `--config` for the file that holds them."""
     for info in reversed(describe()):
         is_switch = info.default in ("true", "false")
         kind: dict[str, Any] = {"default": None} if is_switch else {"metavar": "VALUE"}
         flag = f"{info.flag}/--no-{info.flag.removeprefix('--')}" if is_switch else info.flag
-        help_text = f"{info.description} [default: {info.default}; env: {info.env}]"
-        command = click.option(flag, info.name, help=help_text, **kind)(command)
+        command = click.option(flag, info.name, help=_help(info), **kind)(command)
     return click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")(
         command
     )
@@ -37,8 +40,7 @@ def store_options(command: Command) -> Command:
     """Give a command the flags that say where the registry is; everything else it takes from environment and file."""
     for info in reversed(describe()):
         if info.name in STORE_SETTINGS:
-            help_text = f"{info.description} [default: {info.default}; env: {info.env}]"
-            command = click.option(info.flag, info.name, metavar="VALUE", help=help_text)(command)
+            command = click.option(info.flag, info.name, metavar="VALUE", help=_help(info))(command)
     return click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")(
         command
     )

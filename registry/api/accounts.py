@@ -20,7 +20,7 @@ from registry.auth import challenge, header, scopes
 from registry.auth.challenge import Origins
 from registry.auth.header import BasicCredentials
 from registry.core.access import Action, Principal
-from registry.core.errors import Denied, InvalidRequest, MethodNotAllowed, RegistryError, RouteUnknown, Unauthenticated
+from registry.core.errors import Denied, InvalidRequest, MethodNotAllowed, RegistryError, Unauthenticated
 from registry.core.limits import FORM_FIELDS_MAX, FORM_MAX_BYTES
 from registry.services.access import EVERYBODY, actor_of
 from registry.services.accounts import Accounts
@@ -142,8 +142,6 @@ class LoginApi:
 
     async def _respond(self, request: Request) -> Answer | BlobAnswer:
         routes = {route.method: route for route in LOGIN_ROUTES if route.path == request.raw_path}
-        if not routes:
-            raise RouteUnknown("there is no such path")
         route = routes.get(request.method)
         if route is None:
             raise MethodNotAllowed("this path does not have this method", allow=list(routes))

@@ -106,12 +106,12 @@ class Principal:
     account_id: int | None
     name: str
     credential: str
-    """How that was shown, for the audit: `password`, `token 12`, `refresh 13`, `none`."""
+    """How that was shown, for the audit: `password`, `personal token 12`, `refresh token 13`, `none`."""
     credential_id: int | None = None
     """The row of the token, where a token was shown."""
     limits: TokenLimits | None = None
-    is_admin: bool = False
-    """Whether it administers the instance. Decides about what belongs to no repository; the rest is in `Facts`."""
+    was_kept: bool = False
+    """Whether it was shown by a login that a client keeps, a refresh token: no second one is given for it."""
     revision: int = 0
     """The newest change of access that was known when this was read."""
     expires_at: int | None = None

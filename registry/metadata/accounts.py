@@ -55,7 +55,6 @@ _ACCOUNT = (
     .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
 )
 _BY_NAME = _ACCOUNT.where(accounts.c.name == bindparam("name"))
-_BY_ID = _ACCOUNT.where(accounts.c.id == bindparam("id"))
 
 
 def _account(row: Any) -> Account:
@@ -78,12 +77,6 @@ def _account(row: Any) -> Account:
 def find(connection: Connection, name: str) -> Account | None:
     """The account of this name, unless it was deleted."""
     row = connection.execute(_BY_NAME, {"name": name}).first()
-    return None if row is None else _account(row)
-
-
-def get(connection: Connection, account_id: int) -> Account | None:
-    """The account with this id, unless it was deleted."""
-    row = connection.execute(_BY_ID, {"id": account_id}).first()
     return None if row is None else _account(row)
 
 

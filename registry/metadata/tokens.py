@@ -33,7 +33,6 @@ class StoredToken:
     last_used_from: str | None
     is_active: bool
     """Whether the account can be used."""
-    is_admin: bool
     revision: int
 
 
@@ -53,7 +52,6 @@ _TOKEN = (
         tokens.c.last_used_at,
         tokens.c.last_used_from,
         is_active(accounts, _owner).label("is_active"),
-        accounts.c.is_admin,
         installation.c.access_revision,
     )
     .select_from(installation)
@@ -86,7 +84,6 @@ def _stored(row: Any) -> StoredToken:
         last_used_at=row.last_used_at,
         last_used_from=row.last_used_from,
         is_active=bool(row.is_active),
-        is_admin=bool(row.is_admin),
         revision=row.access_revision,
     )
 

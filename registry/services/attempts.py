@@ -33,7 +33,6 @@ class LoginLimits:
 class Attempt:
     """One that runs. Unless it is said to have failed it is taken back at its end, however it ends."""
 
-    subjects: list[str]
     has_failed: bool = False
 
 
@@ -67,7 +66,7 @@ class Attempts:
         """An attempt of these subjects, from here to the end of the block. Raises TooManyRequests."""
         for subject in subjects:
             self._require_unblocked(subject)
-        attempt = Attempt(subjects)
+        attempt = Attempt()
         self._running.update(subjects)
         try:
             is_counted = await self._count(subjects)

@@ -124,7 +124,7 @@ class Login:
             await self._note_failure(name, address)
             raise _refused()
         await self._succeeded(account, stored, secret)
-        return Principal(account.id, account.name, "password", is_admin=account.is_admin, revision=account.revision)
+        return Principal(account.id, account.name, "password", revision=account.revision)
 
     async def _personal(self, name: str, secret: str, address: str | None) -> Principal:
         token = await self._token(secret)
@@ -187,9 +187,9 @@ def _of_token(token: StoredToken) -> Principal:
         f"{token.kind} token {token.id}",
         token.id,
         token.limits,
-        token.is_admin,
-        token.revision,
-        token.expires_at,
+        was_kept=token.kind == TokenKind.REFRESH,
+        revision=token.revision,
+        expires_at=token.expires_at,
     )
 
 

@@ -88,7 +88,7 @@ class TokenServer:
 
     async def begin_login(self, principal: Principal, client: str, actor: Actor) -> str | None:
         """A refresh token for this login, None where there are none. Of too many for one account the oldest ends."""
-        if not self.refresh_ttl_s or principal.account_id is None or principal.credential.startswith(REFRESHED):
+        if not self.refresh_ttl_s or principal.account_id is None or principal.was_kept:
             return None
         secret = opaque.new(TokenKind.REFRESH)
         now = self.clock()
@@ -127,10 +127,6 @@ class TokenServer:
         if principal.expires_at is None:
             return self.token_ttl_s
         return max(1, min(self.token_ttl_s, (principal.expires_at - now_ms) // 1000))
-
-
-REFRESHED = "refresh"
-"""How a credential begins that is a refresh token: no second one is got with it."""
 
 
 def _count_login(connection: Connection, account_id: int, *, now: int) -> None:
