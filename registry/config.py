@@ -43,6 +43,8 @@ _URL_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
+_POSTGRESQL: Final = re.compile(r"postgresql://[^/?#]*/[^/?#]+(\?.*)?")
+_S3: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?(\?[^#]*)?")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -101,10 +103,19 @@ def _check_database(value: object) -> object:
     if not isinstance(checked, str):
         return checked
     scheme = checked.partition(":")[0]
+    if scheme == "postgresql":
+        return _check_postgresql(checked)
     if scheme != "sqlite":
-        raise ValueError(f"only sqlite:///<path> works so far, not {scheme[:20]!r}")
+        raise ValueError(f"must be sqlite:///<path> or postgresql://<user>@<host>/<name>, not {scheme[:20]!r}")
     if _DATABASE.fullmatch(checked) is None:
         raise ValueError("must be sqlite:///<path>: a file, without options after `?`")
+    return checked
+
+
+def _check_postgresql(value: object) -> object:
+    checked = _check_text(value)
+    if isinstance(checked, str) and _POSTGRESQL.fullmatch(checked) is None:
+        raise ValueError("must be postgresql://<user>:<password>@<host>:<port>/<name>")
     return checked
 
 
@@ -115,8 +126,12 @@ def _check_storage(value: object) -> object:
     scheme = _URL_SCHEME.match(checked)
     if scheme is None:
         return f"file:{checked}"
+    if scheme[1] == "s3":
+        if _S3.fullmatch(checked) is None:
+            raise ValueError("must be s3://<bucket>/<prefix>?endpoint=https://<host>, the part after the bucket optional")
+        return checked
     if scheme[1] != "file":
-        raise ValueError(f"only file:<path> or a plain path work so far, not {scheme[1][:20]!r}")
+        raise ValueError(f"must be file:<path>, a plain path or s3://<bucket>, not {scheme[1][:20]!r}")
     if re.fullmatch(r"file:(?://(?=/))?([^/]|/(?!/)).*", checked, re.DOTALL) is None:
         raise ValueError("must be file:<path>, without the name of a machine")
     return checked.replace("file:///", "file:/", 1)
@@ -177,14 +192,66 @@ class Settings(BaseModel):
     )
     database: Annotated[str | None, BeforeValidator(_check_database)] = Field(
         default=None,
-        description="URL of the database: sqlite:///<path of its file>.",
+        description="URL of the database: sqlite:///<path of its file>, or postgresql://<user>@<host>:<port>/<name>.",
         json_schema_extra={"default_text": "sqlite:///<data>/registry.db"},
+    )
+    database_password_file: TextPath | None = Field(
+        default=None,
+        description="File of the password of the PostgreSQL user, instead of one in the URL.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    database_direct: Annotated[str | None, BeforeValidator(_check_postgresql)] = Field(
+        default=None,
+        description="URL of the same PostgreSQL past a pooler such as pgbouncer in transaction mode: for migrations and"
+        " notifications, which need a session.",
+        json_schema_extra={"default_text": "<database>"},
+    )
+    database_pool: int = Field(
+        default=10, ge=2, le=200, description="Connections to PostgreSQL that one worker may have at once."
     )
     storage: Annotated[str | None, BeforeValidator(_check_storage)] = Field(
         default=None,
-        description="Where blobs are: file:<folder> or a plain path.",
+        description="Where blobs are: file:<folder> or a plain path, or s3://<bucket>/<prefix>?endpoint=<URL>.",
         json_schema_extra={"default_text": "file:<data>/blobs"},
     )
+    storage_previous: Annotated[str | None, BeforeValidator(_check_storage)] = Field(
+        default=None,
+        description="Where older blobs still are, while depotry storage move brings them to storage.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    s3_access_key_id: Annotated[str | None, BeforeValidator(_check_text)] = Field(
+        default=None,
+        description="Access key of the S3 service; without it the usual places are asked: AWS_* variables, profiles, the"
+        " role of the machine.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    s3_secret_access_key_file: TextPath | None = Field(
+        default=None,
+        description="File of the secret that belongs to s3_access_key_id.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    storage_redirect: bool = Field(
+        default=False, description="With S3: send clients to the S3 service for blobs (307) instead of passing them on."
+    )
+    storage_public_endpoint: Annotated[str | None, BeforeValidator(_check_text)] = Field(
+        default=None,
+        description="URL of the S3 service as clients reach it, for redirects.",
+        json_schema_extra={"default_text": "<endpoint of storage>"},
+    )
+    storage_redirect_ttl_s: Seconds = Field(
+        default=600, ge=10, le=7 * 86_400, description="Seconds that the URL of a redirect counts."
+    )
+    storage_redirect_except: Networks = Field(
+        default=(),
+        description="Networks, separated by commas, whose clients get blobs from the registry all the same.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    spool: TextPath | None = Field(
+        default=None,
+        description="With S3: folder for what is on its way there.",
+        json_schema_extra={"default_text": "<data>/spool"},
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, all on the same ports.")
     external_url: Origins = Field(
         default=(),
         description="Address that clients use, such as https://hub.example.com; several are separated by commas."
@@ -294,12 +361,26 @@ class Settings(BaseModel):
         description="The largest manifest that is taken, in bytes.",
     )
     upload_ttl_s: Seconds = Field(
-        default=86_400, ge=60, description="Seconds that an unfinished upload is kept at least after its last byte."
+        default=86_400, ge=1, description="Seconds that an unfinished upload is kept at least after its last byte."
     )
     lease_s: Seconds = Field(
         default=86_400,
-        ge=60,
+        ge=1,
         description="Seconds that a finished blob is kept before a manifest must name it.",
+    )
+    background_jobs: bool = Field(
+        default=True,
+        description="Collect what nothing refers to, expire uploads and tidy up, beside serving; the work is shared among"
+        " all workers that do so.",
+    )
+    collect_interval_s: Seconds = Field(
+        default=600, ge=1, description="Seconds between two rounds of collection and expiry."
+    )
+    removal_grace_s: Seconds = Field(
+        default=86_400,
+        ge=0,
+        description="Seconds that the bytes of a collected blob stay in storage: for downloads that still run, and for"
+        " going back to a database backup of that age.",
     )
     storage_reserve_bytes: Size = Field(
         default=64 * MIB, ge=0, description="Free bytes on the disk below which pushes are refused."
@@ -328,6 +409,21 @@ class Settings(BaseModel):
     def database_path(self) -> Path:
         """The file of the database. Use this, not the URL, where a folder's name may hold a `?`."""
         return self.data / "registry.db" if self.database is None else Path(self.database[len("sqlite:///") :])
+
+    @property
+    def is_on_postgresql(self) -> bool:
+        """Whether the database is PostgreSQL; else it is the SQLite file `database_path`."""
+        return self.database_url.startswith("postgresql:")
+
+    @property
+    def is_on_s3(self) -> bool:
+        """Whether blobs go to S3; else to the folder `storage_path`."""
+        return self.storage_url.startswith("s3:")
+
+    @property
+    def spool_path(self) -> Path:
+        """The folder for what is on its way to S3."""
+        return self.spool or self.data / "spool"
 
     @property
     def storage_url(self) -> str:

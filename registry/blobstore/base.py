@@ -36,6 +36,16 @@ class BlobInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A published object as the medium lists it: the id in its name, its size in bytes, and the digest where names
+    carry one."""
+
+    object_id: int
+    size: int
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The digest of the first `offset` bytes of an upload, as the process that wrote them knew it.
 
@@ -182,15 +192,17 @@ class BlobStore(Protocol):
         """Open a published object. Raises ContentCorrupt if it is not there: whoever asks has it from SQL."""
         ...
 
-    async def delete(self, key: ObjectKey) -> None:
-        """Remove a published object. Succeeds when it is gone already."""
+    async def delete(self, object_id: int, digest: Digest | None) -> None:
+        """Remove what an object has left on the medium: its content, and what an upload of it began and nobody will
+        finish. Succeeds when it is gone already. `digest` is None for one that SQL never knew as live; where names carry
+        digests, such a one is found by `iter_objects` only."""
         ...
 
     async def direct_url(self, key: ObjectKey) -> str | None:
         """A short-lived URL that serves the object without us, or None if the back end has no such thing."""
         ...
 
-    def iter_objects(self) -> AsyncIterator[BlobInfo]:
+    def iter_objects(self) -> AsyncIterator[StoredObject]:
         """Every published object, in no order. Survives concurrent deletes."""
         ...
 

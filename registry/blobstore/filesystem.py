@@ -29,7 +29,7 @@ from typing import BinaryIO
 
 import aiofiles
 
-from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, UploadSession, Usage, boot_id
+from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, StoredObject, UploadSession, Usage, boot_id
 from registry.blobstore.layout import (
     FILE_MODE,
     Layout,
@@ -44,7 +44,7 @@ from registry.blobstore.layout import (
 )
 from registry.blobstore.threads import Threads, failure
 from registry.blobstore.upload_file import FileSession, RunningHashes, UploadFile, lock
-from registry.core.digest import Algorithm
+from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ContentCorrupt, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
 
@@ -117,15 +117,16 @@ class FilesystemStore:
         """Open an object; its size is the actual one, for the caller to compare. Raises ContentCorrupt."""
         return await self._hops.run(self._open, key, undo=FileReader.close)
 
-    async def delete(self, key: ObjectKey) -> None:
+    async def delete(self, object_id: int, digest: Digest | None) -> None:
         """Remove an object. Not synced: whoever repeats it after a power cut succeeds. Raises Unavailable."""
-        await self._hops.run(self._delete, key)
+        if digest is not None:
+            await self._hops.run(self._delete, ObjectKey(digest, object_id))
 
     async def direct_url(self, key: ObjectKey) -> str | None:
         """None: a file has no address of its own."""
         return None
 
-    async def iter_objects(self) -> AsyncIterator[BlobInfo]:
+    async def iter_objects(self) -> AsyncIterator[StoredObject]:
         """Every object, one directory a hop. Names that are not ours are skipped. Raises Unavailable."""
         for algorithm in Algorithm:
             for directory in await self._hops.run(self._object_directories, algorithm):

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobstore.base import BlobInfo, ObjectKey
+from registry.blobstore.base import BlobInfo, ObjectKey, StoredObject
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import StorageFull, Unavailable
 
@@ -106,7 +106,7 @@ def remove_files(layout: Layout, upload_id: str) -> None:
     layout.upload(upload_id).unlink(missing_ok=True)
 
 
-def list_objects(directory: Path, algorithm: Algorithm) -> list[BlobInfo]:
+def list_objects(directory: Path, algorithm: Algorithm) -> list[StoredObject]:
     """The objects in one directory; names that are not ours are skipped."""
     try:
         with os.scandir(directory) as entries:
@@ -116,7 +116,7 @@ def list_objects(directory: Path, algorithm: Algorithm) -> list[BlobInfo]:
     return [info for info in found if info is not None]
 
 
-def _object_of(entry: os.DirEntry[str], prefix: str, algorithm: Algorithm) -> BlobInfo | None:
+def _object_of(entry: os.DirEntry[str], prefix: str, algorithm: Algorithm) -> StoredObject | None:
     match = _OBJECT_FILE.fullmatch(entry.name)
     if match is None or not match[1].startswith(prefix) or len(match[1]) != 2 * algorithm.size_bytes:
         return None
@@ -124,8 +124,9 @@ def _object_of(entry: os.DirEntry[str], prefix: str, algorithm: Algorithm) -> Bl
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
-    key = ObjectKey(Digest(algorithm, bytes.fromhex(match[1])), int(match[2]))
-    return BlobInfo(key, status.st_size) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return StoredObject(int(match[2]), status.st_size, Digest(algorithm, bytes.fromhex(match[1])))
 
 
 def room_of(room: os.statvfs_result) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, UploadSession, Usage
+from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, StoredObject, UploadSession, Usage
 from registry.core.digest import Algorithm, Bytes, Digest, Hasher
 from registry.core.errors import (
     ContentCorrupt,
@@ -116,20 +116,21 @@ class MemoryStore:
             raise ContentCorrupt("stored content is missing", digest=str(key.digest))
         return _Reader(BlobInfo(key, len(content)), content)
 
-    async def delete(self, key: ObjectKey) -> None:
+    async def delete(self, object_id: int, digest: Digest | None) -> None:
         """Remove an object; nothing happens if it is gone."""
-        self._shelf.objects.pop(key, None)
+        if digest is not None:
+            self._shelf.objects.pop(ObjectKey(digest, object_id), None)
 
     async def direct_url(self, key: ObjectKey) -> str | None:
         """None: memory has no address for others."""
         return None
 
-    async def iter_objects(self) -> AsyncIterator[BlobInfo]:
+    async def iter_objects(self) -> AsyncIterator[StoredObject]:
         """Every object that was there at the start and has not been deleted since."""
         for key in list(self._shelf.objects):
             info = await self.stat(key)
             if info is not None:
-                yield info
+                yield StoredObject(key.object_id, info.size, key.digest)
 
     async def iter_uploads(self) -> AsyncIterator[str]:
         """Every unfinished upload, held or not."""

@@ -12,6 +12,7 @@ from registry.blobstore.base import (
     BlobStore,
     Checkpoint,
     ObjectKey,
+    StoredObject,
     UploadSession,
     Usage,
 )
@@ -110,17 +111,17 @@ class ObservedStore:
             reader = await self.inner.open(key)
         return _Reader(reader, self.record)
 
-    async def delete(self, key: ObjectKey) -> None:
+    async def delete(self, object_id: int, digest: Digest | None) -> None:
         """Reported as `delete`."""
         with _Span(self.record, "delete"):
-            await self.inner.delete(key)
+            await self.inner.delete(object_id, digest)
 
     async def direct_url(self, key: ObjectKey) -> str | None:
         """Reported as `direct_url`."""
         with _Span(self.record, "direct_url"):
             return await self.inner.direct_url(key)
 
-    async def iter_objects(self) -> AsyncIterator[BlobInfo]:
+    async def iter_objects(self) -> AsyncIterator[StoredObject]:
         """Reported as `iter_objects`, once an entry: the time that the store took to find it."""
         async for info in _observe(self.inner.iter_objects(), self.record, "iter_objects", _nothing):
             yield info

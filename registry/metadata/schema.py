@@ -3,7 +3,7 @@
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
 milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
 Lock order of writing transactions: installation (its revision), accounts, repositories, tags, manifests, blobs,
-repository_blobs, uploads, objects, outbox, audit.
+repository_blobs, uploads, objects, transfers, jobs, outbox, audit.
 """
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -249,8 +250,17 @@ blobs = Table(
     Column("object_id", BigId, ForeignKey("objects.id", ondelete="RESTRICT"), nullable=False, unique=True),
     Column("protect_until", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("review_at", BigInteger, nullable=True, server_default="0"),
+    Index(
+        "ix_blobs_review_at",
+        "review_at",
+        sqlite_where=text("review_at IS NOT NULL"),
+        postgresql_where=text("review_at IS NOT NULL"),
+    ),
     comment="Content that can be had, once for the whole registry, and the lease before which it is not collected.",
 )
+"""`review_at`: when collection looks whether anything still refers to it, NULL once it has seen that something does. Whoever
+takes a reference away, or lengthens the lease, sets it again in the same statement."""
 
 repository_blobs = Table(
     "repository_blobs",
@@ -367,6 +377,50 @@ uploads = Table(
     Index("ix_uploads_object_id", "object_id"),
     Index("ix_uploads_owner_id_state_expires_at", "owner_id", "state", "expires_at"),
     comment="Uploads in progress, and for a while the finished ones, so that a repeated request gets its answer.",
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("upload_id", String(32), primary_key=True),
+    Column("object_id", BigId, nullable=False, unique=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("leased_until", BigInteger, nullable=False),
+    Column("multipart_id", Text, nullable=True),
+    Column("tail_epoch", BigInteger, nullable=True),
+    Column("tail_size", BigInteger, nullable=False),
+    Column("hash_state", LargeBinary, nullable=True),
+    Column("committed_digest", LargeBinary, nullable=True),
+    Column("committed_size", BigInteger, nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+    comment="What an object store knows of an upload: who holds it, its multipart upload, its tail, its running hash.",
+)
+"""Rows outlive their upload until what they name is removed from the store; so nothing here is a foreign key."""
+
+transfer_parts = Table(
+    "transfer_parts",
+    metadata,
+    Column("upload_id", String(32), ForeignKey("transfers.upload_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("etag", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    comment="The parts of a multipart upload that the object store has acknowledged.",
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String(64), nullable=True),
+    Column("leased_until", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("last_error", Text, nullable=True),
+    Column("started_at", BigInteger, nullable=True),
+    Column("finished_at", BigInteger, nullable=True),
+    Column("result", Text, nullable=True),
+    comment="Background work, one row a kind: who does it now, when it is due again, what became of it (JSON).",
 )
 
 outbox = Table(

@@ -289,7 +289,7 @@ class Uploads:
             return serving
 
         if not await self.database.write(publish):
-            await self.store.delete(info.key)
+            await self.store.delete(info.key.object_id, digest)
 
     async def _broken_object(self, info: BlobInfo) -> int | None:
         """The object that serves this digest today, if one look shows that its bytes are not there."""

@@ -8,7 +8,7 @@ from registry.blobstore.memory import MemoryStore
 from registry.core.digest import Digest
 from registry.core.errors import StorageFull
 from tests.blobstore.suite import *  # noqa: F403
-from tests.blobstore.suite import Backend, new_id, put, read, running
+from tests.blobstore.suite import Backend, delete, new_id, put, read, running
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def test_a_full_store_says_so_and_goes_on_when_there_is_room() -> None:
         await session.write([b"abc", b"defg"])
     assert session.offset == 3
     assert (await store.usage()).free == 1
-    await store.delete(old.key)
+    await delete(store, old.key)
     await session.write([b"defg"])
     info = await session.commit(Digest.of(b"abcdefg"))
     assert await read(store, info.key) == b"abcdefg"

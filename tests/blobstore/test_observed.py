@@ -11,7 +11,7 @@ from registry.core.digest import Digest
 from registry.core.errors import ContentCorrupt, DigestMismatch, StorageFull
 from registry.core.limits import CHUNK_BYTES
 from tests.blobstore.suite import *  # noqa: F403
-from tests.blobstore.suite import Backend, new_id, new_key, put, read, running, sample, uploads
+from tests.blobstore.suite import Backend, delete, new_id, new_key, put, read, running, sample, uploads
 
 Report = tuple[str, str | None, int]
 
@@ -92,7 +92,7 @@ async def test_the_other_operations_are_reported_by_their_names() -> None:
     await store.stat(key)
     await store.confirm(key)
     await store.direct_url(key)
-    await store.delete(key)
+    await delete(store, key)
     await (await store.create_upload(upload_id, 1)).suspend()
     assert await uploads(store) == {upload_id}
     await store.upload_offset(upload_id)

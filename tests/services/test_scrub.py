@@ -48,7 +48,7 @@ async def test_a_pull_notices_a_lost_object(house: House) -> None:
     """Without any scrub: the first pull gets an error, and from then on the blob counts as corrupt."""
     digest = await house.blob(b"x")
     [info] = [info async for info in house.store.iter_objects()]
-    await house.store.delete(info.key)
+    await house.store.delete(info.object_id, info.digest)
     with pytest.raises(ContentCorrupt):
         await house.content(digest)
     with pytest.raises(BlobUnknown):

@@ -34,7 +34,7 @@ async def test_one_object_a_digest(house: House) -> None:
         ("dead", 2),
         ("live", 1),
     ]
-    assert [info.key.digest async for info in house.store.iter_objects()] == [digest]
+    assert [info.digest async for info in house.store.iter_objects()] == [digest]
 
 
 async def test_a_finished_upload_answers_again(house: House) -> None:
@@ -181,7 +181,7 @@ async def test_a_lost_object_is_replaced_though_nobody_noticed(house: House) -> 
     """CR-31: one look at the store, when the same content comes again, is enough."""
     digest = await house.blob(b"x")
     [info] = [info async for info in house.store.iter_objects()]
-    await house.store.delete(info.key)
+    await house.store.delete(info.object_id, info.digest)
     await house.blob(b"x")
     assert await house.content(digest) == b"x"
 

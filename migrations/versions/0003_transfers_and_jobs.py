@@ -1,0 +1,67 @@
+"""Uploads to an object store, background work, and when a blob is looked at for collection."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "jobs",
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=True),
+        sa.Column("leased_until", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("result", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("kind", name=op.f("pk_jobs")),
+        comment="Background work, one row a kind: who does it now, when it is due again, what became of it (JSON).",
+    )
+    op.create_table(
+        "transfers",
+        sa.Column("upload_id", sa.String(length=32), nullable=False),
+        sa.Column("object_id", BIG_ID, nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("leased_until", sa.BigInteger(), nullable=False),
+        sa.Column("multipart_id", sa.Text(), nullable=True),
+        sa.Column("tail_epoch", sa.BigInteger(), nullable=True),
+        sa.Column("tail_size", sa.BigInteger(), nullable=False),
+        sa.Column("hash_state", sa.LargeBinary(), nullable=True),
+        sa.Column("committed_digest", sa.LargeBinary(), nullable=True),
+        sa.Column("committed_size", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("upload_id", name=op.f("pk_transfers")),
+        sa.UniqueConstraint("object_id", name=op.f("uq_transfers_object_id")),
+        comment="What an object store knows of an upload: who holds it, its multipart upload, its tail, its running hash.",
+    )
+    op.create_table(
+        "transfer_parts",
+        sa.Column("upload_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("etag", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["upload_id"],
+            ["transfers.upload_id"],
+            name=op.f("fk_transfer_parts_upload_id_transfers"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_transfer_parts")),
+        comment="The parts of a multipart upload that the object store has acknowledged.",
+    )
+    op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
+    # 0: what is stored already, and what the previous version stores while both run, is looked at once.
+    some = sa.text("review_at IS NOT NULL")
+    op.create_index(
+        "ix_blobs_review_at", "blobs", ["review_at"], unique=False, sqlite_where=some, postgresql_where=some
+    )
