@@ -68,6 +68,10 @@ class Stores:
         await self.blobs.aclose()
         self.database.close()
 
+    def close_now(self) -> None:
+        """As `close`, where no loop runs. Blocks."""
+        asyncio.run(self.close())
+
 
 def open_database(settings: Settings) -> Database:
     """The database of these settings; its folder is made if it is missing."""
@@ -98,7 +102,7 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
             database.require_current()
         asyncio.run(stores.open())
     except BaseException:
-        asyncio.run(stores.close())
+        stores.close_now()
         raise
     return stores
 
@@ -131,9 +135,18 @@ def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin 
 class Application:
     """The server's application, and what the server tells it (`server.run.Lifecycle`)."""
 
-    def __init__(self, settings: Settings, stores: Stores, *, ports: list[int], announce: Callable[[], None]) -> None:
-        """`ports`: those of the main listener and of the operators'. Raises SecretUnusable, OSError."""
-        metrics = Metrics()
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        *,
+        ports: list[int],
+        announce: Callable[[], None],
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`ports`: those of the main listener and of the operators'. `metrics`: those that several processes share.
+        Raises SecretUnusable, OSError."""
+        metrics = metrics or Metrics()
         blobs = ObservedStore(stores.blobs, metrics.record_store)
         self._stores = stores
         self._announce = announce

@@ -5,7 +5,7 @@ Heavy imports wait for the command that needs them, so that `depotry --help` and
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +16,6 @@ from registry.config import Settings
 from registry.options import existing_stores, fail, opened, read_settings, settings_options
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
-
-    from registry.server.protocol import ConnectionLimits
     from registry.server.tls import ServerTls
 
 
@@ -36,8 +33,7 @@ def serve(config_file: Path | None, **flags: object) -> None:
     from registry.server import allocator
 
     allocator.set_up()
-    from registry import logs, welcome
-    from registry.app import Application, make_first_keys_and_admin, open_stores
+    from registry import crew, logs
     from registry.server import run
     from registry.server.listener import Listener
 
@@ -50,21 +46,9 @@ def serve(config_file: Path | None, **flags: object) -> None:
         ]
     except OSError as error:
         fail(f"{error.strerror} (see --host, --port, --metrics-port)")
-    stores = opened(lambda: open_stores(settings, upgrade=True))
-    first = None if settings.open else opened(lambda: make_first_keys_and_admin(settings, stores))
-    ports = [listener.socket.getsockname()[1] for listener in listeners]
-    application = opened(
-        lambda: Application(
-            settings, stores, ports=ports, announce=lambda: click.echo(welcome.text(settings, ports, first))
-        )
-    )
-    run.serve(
-        cast("ASGI3Application", application.asgi),
-        listeners,
-        lifecycle=application,
-        limits=_limits(settings),
-        drain_timeout_s=settings.drain_timeout_s,
-    )
+    if settings.workers > 1:
+        sys.exit(crew.serve_together(settings, listeners))
+    crew.serve_alone(settings, listeners)
 
 
 def _tls(settings: Settings) -> "ServerTls | None":
@@ -76,18 +60,6 @@ def _tls(settings: Settings) -> "ServerTls | None":
         return ServerTls(settings.tls_cert_file, settings.tls_key_file)
     except TlsProblem as problem:
         fail(f"{problem} (see --tls-cert-file, --tls-key-file)")
-
-
-def _limits(settings: Settings) -> "ConnectionLimits":
-    from registry.server.protocol import ConnectionLimits
-
-    return ConnectionLimits(
-        header_timeout_s=settings.header_timeout_s,
-        body_min_bytes_per_s=settings.body_min_bytes_per_s,
-        connections_per_address=settings.connections_per_address,
-        connections_max=settings.connections_max,
-        trusted_proxies=settings.trusted_proxies,
-    )
 
 
 @main.command()

@@ -7,8 +7,9 @@ from typing import Any
 import structlog
 
 
-def set_up(*, log_format: str, level: str) -> None:
-    """Send every log to standard error: as text on a terminal, as one JSON object a line elsewhere (`auto`)."""
+def set_up(*, log_format: str, level: str, worker: str | None = None) -> None:
+    """Send every log to standard error: as text on a terminal, as one JSON object a line elsewhere (`auto`). Each line
+    of a worker, one of several processes, says which."""
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -16,6 +17,8 @@ def set_up(*, log_format: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
     ]
+    if worker is not None:
+        shared.append(_Named(worker))
     last: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if text
@@ -33,3 +36,14 @@ def set_up(*, log_format: str, level: str) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class _Named:
+    """A processor of log lines that adds the worker."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+
+    def __call__(self, _logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+        line.setdefault("worker", self._worker)
+        return line

@@ -1,15 +1,53 @@
-"""Prometheus metrics. Labels are routes and kinds, never names of repositories: their number has no bound."""
+"""Prometheus metrics. Labels are routes and kinds, never names of repositories: their number has no bound.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+Several processes of one server keep theirs in files of a folder that they share, and whoever is asked adds them up.
+There, a gauge has to say how (`multiprocess_mode`), and nothing can be asked when it is read (`set_function`).
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Metrics:
-    """The counters of one process, in a registry of their own."""
+@contextlib.contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A folder for the files of several processes, in memory where the system has that; it is removed at the end.
+    Raises OSError."""
+    memory = Path("/dev/shm")  # noqa: S108 - only where a folder of a name of its own is made
+    folder = tempfile.mkdtemp(prefix="depotry-metrics-", dir=memory if os.access(memory, os.W_OK) else None)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def __init__(self) -> None:
+
+def share(folder: Path, process: str) -> None:
+    """From now on the metrics of this process are in `folder`, under a name that no other living process has. One
+    that has the name of a dead one goes on counting where it stopped."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+
+
+def forget_running(folder: Path, process: str) -> None:
+    """The process is gone: what it was doing is over. What it had counted stays."""
+    mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """The counters of one process, in a registry of their own, or, after `share`, its part of those of all."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: where all processes share theirs."""
+        self._folder = folder
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "depotry_http_requests",
@@ -26,7 +64,12 @@ class Metrics:
         )
         self.received = Counter("depotry_http_received_bytes", "Bytes of request bodies.", registry=self._registry)
         self.sent = Counter("depotry_http_sent_bytes", "Bytes of answers' bodies.", registry=self._registry)
-        self.running = Gauge("depotry_http_requests_running", "Requests being served now.", registry=self._registry)
+        self.running = Gauge(
+            "depotry_http_requests_running",
+            "Requests being served now.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
         self.store_seconds = Histogram(
             "depotry_store_operation_duration_seconds",
             "Time of an operation of the blob store.",
@@ -56,5 +99,9 @@ class Metrics:
             self.store_errors.labels(operation, error).inc()
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        """Everything, of all processes that share, in Prometheus' text format."""
+        if self._folder is None:
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged, str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(merged)

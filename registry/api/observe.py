@@ -21,8 +21,6 @@ class Observed:
         self._edge = edge
         self._metrics = metrics
         self._log = logging.getLogger("depotry.access")
-        self.running = 0
-        metrics.running.set_function(lambda: self.running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, and write down how it went."""
@@ -46,11 +44,11 @@ class Observed:
             elif scope["method"] != "HEAD":
                 seen.sent += message.get("count") or len(message.get("body", b""))
 
-        self.running += 1
+        self._metrics.running.inc()
         try:
             await self._inner(scope, receive_seen, send_seen)
         finally:
-            self.running -= 1
+            self._metrics.running.dec()
             self._record(scope, seen, perf_counter() - started)
 
     def _record(self, scope: Scope, seen: "_Seen", seconds: float) -> None:

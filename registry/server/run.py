@@ -4,6 +4,7 @@
            ── listeners and idle connections close ── grace ── what is left is cancelled ── stop()
 
 A second signal cuts the waiting: what runs is cancelled at once. SIGHUP reads certificates again, and ends nothing.
+Under a supervisor (`supervisor`) the same comes as orders, and a signal means what the first one means.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from uvicorn._types import ASGI3Application
 
 from registry.server.admission import Admission, raise_file_limit
 from registry.server.listener import Acceptor, Listener
+from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP
 from registry.server.protocol import ConnectionLimits, RegistryProtocol
 
 BACKLOG: Final = 2048
@@ -84,11 +86,13 @@ def serve(
     lifecycle: Lifecycle,
     limits: ConnectionLimits | None = None,
     drain_timeout_s: float = 30.0,
+    orders: socket.socket | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, and return when everything has ended.
 
     `scope["server"]` tells the application which listener a request came by. The limit on open files is raised to
-    what the limits need. Runs on uvloop where it is installed. Must be called in the main thread.
+    what the limits need. `orders` is where a supervisor tells its worker to stop. Runs on uvloop where it is
+    installed. Must be called in the main thread.
     """
     limits = limits or ConnectionLimits()
     raise_file_limit(limits.connections_max)
@@ -103,16 +107,22 @@ def serve(
         server_header=False,
         proxy_headers=False,
     )
-    _StoppableServer(config, listeners, lifecycle, drain_timeout_s).run()
+    _StoppableServer(config, listeners, lifecycle, drain_timeout_s, orders).run()
 
 
 class _StoppableServer(Server):
     """uvicorn's course of things, with listeners of our own and the stop that the module describes."""
 
     def __init__(
-        self, config: Config, listeners: Sequence[Listener], lifecycle: Lifecycle, drain_timeout_s: float
+        self,
+        config: Config,
+        listeners: Sequence[Listener],
+        lifecycle: Lifecycle,
+        drain_timeout_s: float,
+        orders: socket.socket | None,
     ) -> None:
         super().__init__(config)
+        self._orders = orders
         self._listeners = listeners
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
@@ -161,9 +171,35 @@ class _StoppableServer(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal. uvicorn would raise it again at the end, but a stop on request is a success."""
-        self._signals += 1
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._signalled.set)
+        if self._orders is None:
+            self._count(self._signals + 1)
+        elif sig == signal.SIGTERM:
+            # Some send it to all processes at once, and the supervisor says the same again: one stop in all.
+            self._count(1)
+
+    def _count(self, signals: int) -> None:
+        if signals > self._signals:
+            self._signals = signals
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._signalled.set)
+
+    def _follow_orders(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._orders is not None:
+            loop.add_reader(self._orders, self._take_orders, self._orders)
+            self._orders.send(READY)
+
+    def _take_orders(self, orders: socket.socket) -> None:
+        try:
+            told = orders.recv(ORDERS_AT_ONCE)
+        except BlockingIOError:
+            return
+        if not told and self._loop is not None:
+            # The supervisor is gone: what it would start instead needs the sockets.
+            self._loop.remove_reader(orders)
+            told = CUT
+        if RELOAD in told:
+            self._reload_certificates()
+        self._count(2 if CUT in told else 1 if STOP in told else 0)
 
     async def main_loop(self) -> None:
         """From the start of the listeners to the end of the drain."""
@@ -173,6 +209,7 @@ class _StoppableServer(Server):
         clocks = [asyncio.create_task(self._keep_date()), *watches]
         try:
             self._lifecycle.started()
+            self._follow_orders(self._loop)
             if not self._signals:
                 await self._signalled.wait()
             self._signalled.clear()

@@ -1,0 +1,131 @@
+"""Several workers on one machine: what their supervisor prepares, and what each of them does."""
+
+import functools
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from registry import logs, welcome
+from registry.api import metrics
+from registry.app import Application, Stores, make_first_keys_and_admin, open_stores
+from registry.config import Settings
+from registry.options import fail, opened
+from registry.server import run, supervisor
+from registry.server.listener import Listener
+from registry.server.protocol import ConnectionLimits
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+STOP_RESERVE_S = 10.0
+"""For closing stores, beyond what requests get to end."""
+
+
+def serve_alone(settings: Settings, listeners: list[Listener]) -> None:
+    """One process that does everything. Returns when it was told to stop."""
+    stores = opened(lambda: open_stores(settings, upgrade=True))
+    text = _welcome(settings, listeners, stores)
+    application = _application(settings, listeners, stores, lambda: click.echo(text))
+    _serve(settings, listeners, application)
+
+
+def serve_together(settings: Settings, listeners: list[Listener]) -> int:
+    """`workers` processes on the same listeners; returns the exit status when they were told to stop."""
+    try:
+        text = supervisor.apart(functools.partial(_prepare, settings, listeners)).decode()
+    except supervisor.ApartFailed as failed:
+        return failed.status
+    try:
+        with metrics.shared_folder() as folder:
+            return supervisor.supervise(
+                _Crew(settings, listeners, folder, text),
+                settings.workers,
+                [listener.socket for listener in listeners],
+                stop_limit_s=settings.drain_timeout_s + run.GRACE_S + run.CANCEL_S + STOP_RESERVE_S,
+            )
+    except OSError as error:
+        fail(f"{error.filename or 'the folder of the metrics'}: {error.strerror}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """What the supervisor has its workers do (`server.supervisor.Crew`)."""
+
+    settings: Settings
+    listeners: list[Listener]
+    folder: Path
+    text: str
+
+    def work(self, name: str, orders: socket.socket) -> None:
+        """Serve, in a new process."""
+        settings = self.settings
+        logs.set_up(log_format=settings.log_format, level=settings.log_level, worker=name)
+        metrics.share(self.folder, name)
+        stores = opened(lambda: open_stores(settings, upgrade=False))
+        shared = metrics.Metrics(self.folder)
+        application = _application(settings, self.listeners, stores, lambda: None, shared)
+        _serve(settings, self.listeners, application, orders)
+
+    def started(self) -> None:
+        """All accept: say where."""
+        click.echo(self.text)
+        sys.stdout.flush()
+        logging.getLogger("depotry").info("all workers have started", extra={"workers": self.settings.workers})
+
+    def ended(self, name: str) -> None:
+        """What the worker was doing is over."""
+        metrics.forget_running(self.folder, name)
+
+
+def _prepare(settings: Settings, listeners: list[Listener]) -> bytes:
+    """Bring the database up to date and make what the first start makes; returns what there is to say."""
+    stores = opened(lambda: open_stores(settings, upgrade=True))
+    try:
+        return _welcome(settings, listeners, stores).encode()
+    finally:
+        stores.close_now()
+
+
+def _welcome(settings: Settings, listeners: list[Listener], stores: Stores) -> str:
+    first = None if settings.open else opened(lambda: make_first_keys_and_admin(settings, stores))
+    return welcome.text(settings, _ports(listeners), first)
+
+
+def _ports(listeners: list[Listener]) -> list[int]:
+    return [listener.socket.getsockname()[1] for listener in listeners]
+
+
+def _application(
+    settings: Settings,
+    listeners: list[Listener],
+    stores: Stores,
+    announce: Callable[[], None],
+    shared: metrics.Metrics | None = None,
+) -> Application:
+    ports = _ports(listeners)
+    return opened(lambda: Application(settings, stores, ports=ports, announce=announce, metrics=shared))
+
+
+def _serve(
+    settings: Settings, listeners: list[Listener], application: Application, orders: socket.socket | None = None
+) -> None:
+    run.serve(
+        cast("ASGI3Application", application.asgi),
+        listeners,
+        lifecycle=application,
+        limits=ConnectionLimits(
+            header_timeout_s=settings.header_timeout_s,
+            body_min_bytes_per_s=settings.body_min_bytes_per_s,
+            connections_per_address=settings.connections_per_address,
+            connections_max=settings.connections_max,
+            trusted_proxies=settings.trusted_proxies,
+        ),
+        drain_timeout_s=settings.drain_timeout_s,
+        orders=orders,
+    )
