@@ -81,7 +81,8 @@ def is_closed(client: socket.socket, timeout_s: float = 10) -> bool:
     return True
 
 
-def _collect(server: EchoServer) -> None:
+def collect(server: EchoServer) -> None:
+    """Read its events until its end."""
     assert server.process.stdout is not None
     for line in server.process.stdout:
         event = json.loads(line)
@@ -104,7 +105,7 @@ def start_server() -> Iterator[StartServer]:
             command += [str(tls.cert), str(tls.key), str(check_s)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         server = EchoServer(process)
-        reader = threading.Thread(target=_collect, args=(server,), daemon=True)
+        reader = threading.Thread(target=collect, args=(server,), daemon=True)
         reader.start()
         servers.append((server, reader))
         server.started = server.wait_for("started")

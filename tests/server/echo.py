@@ -122,12 +122,16 @@ async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
 
 
 class LogEvents(logging.Handler):
-    """Each line of our log is an event, and what the libraries complain about."""
+    """Each line of our log is an event, with some of its facts, and what the libraries complain about."""
+
+    def __init__(self, *facts: str) -> None:
+        super().__init__()
+        self._facts = facts or ("count", "limit", "client")
 
     def emit(self, record: logging.LogRecord) -> None:
         if not record.name.startswith("depotry") and record.levelno < logging.WARNING:
             return
-        facts = {name: getattr(record, name) for name in ("count", "limit", "client") if hasattr(record, name)}
+        facts = {name: getattr(record, name) for name in self._facts if hasattr(record, name)}
         say("log", level=record.levelname, name=record.name, text=record.getMessage(), **facts)
 
 
