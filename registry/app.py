@@ -26,8 +26,9 @@ from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
 from registry.config import Settings
 from registry.core.access import Visibility
-from registry.core.errors import RegistryError
 from registry.core.limits import MANIFESTS_HELD_BYTES
+from registry.jobs.runner import Runner
+from registry.jobs.upkeep import Graces, jobs_of
 from registry.metadata import tokens as token_rows
 from registry.metadata.database import Database
 from registry.services import first_admin
@@ -44,7 +45,6 @@ from registry.services.login import Login
 from registry.services.pull import Pull
 from registry.services.push import Push, References
 from registry.services.remove import Remove
-from registry.services.repositories import Repositories
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
 from registry.services.uploads import Uploads
@@ -132,6 +132,17 @@ def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin 
     return asyncio.run(make())
 
 
+def graces_of(settings: Settings) -> Graces:
+    """How long background work leaves things alone, by these settings."""
+    return Graces(
+        lease_ms=settings.lease_s * 1000,
+        upload_ttl_ms=settings.upload_ttl_s * 1000,
+        removal_grace_ms=settings.removal_grace_s * 1000,
+        collect_interval_ms=settings.collect_interval_s * 1000,
+        login_window_ms=settings.login_window_s * 1000,
+    )
+
+
 class Application:
     """The server's application, and what the server tells it (`server.run.Lifecycle`)."""
 
@@ -155,7 +166,9 @@ class Application:
         self._readiness = Readiness({"database": stores.database.check, "storage": blobs.check})
         self._house = House(settings, stores.database, blobs, port=ports[0])
         self._following: asyncio.Task[None] | None = None
-        self._finishing: asyncio.Task[None] | None = None
+        self._runner = Runner(stores.database, jobs_of(blobs, graces_of(settings)), system_clock, observer=metrics.jobs)
+        self._working: asyncio.Task[None] | None = None
+        self._works = settings.background_jobs
         self._observed = Observed(
             Dispatch(
                 DistributionApi(self._house.services()),
@@ -177,25 +190,21 @@ class Application:
         """The listeners accept."""
         loop = asyncio.get_running_loop()
         self._following = loop.create_task(self._house.changes.follow())
-        self._finishing = loop.create_task(self._finish_deletes())
+        if self._works:
+            self._working = loop.create_task(self._runner.run())
         self._announce()
         self._log.info("started", extra={"version": __version__, "data": str(self._data)})
-
-    async def _finish_deletes(self) -> None:
-        """What a command that was killed has left of a deleted repository."""
-        try:
-            await Repositories(self._stores.database, system_clock).finish_deletes()
-        except RegistryError as error:
-            self._log.warning("deleted repositories could not be emptied: %s", error.message)
 
     def draining(self) -> None:
         """The server was told to stop: no new work should be sent here."""
         self._readiness.draining = True
+        self._runner.ask_to_stop()
         self._log.info("stopping: running requests may end")
 
     async def stop(self) -> None:
         """The last request has ended."""
-        for task in (self._following, self._finishing):
+        await self._runner.stop()
+        for task in (self._following, self._working):
             if task is not None:
                 task.cancel()
         self._house.passwords.close()

@@ -52,7 +52,7 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
         settings,
         stores,
         Accounts(stores.database, passwords, system_clock),
-        Repositories(stores.database, system_clock),
+        Repositories(stores.database, system_clock, settings.lease_s * 1000),
         PersonalTokens(stores.database, system_clock),
         Actor(None, _system_user(), "command line"),
     )

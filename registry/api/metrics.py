@@ -14,6 +14,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from registry.api.job_metrics import JobMetrics
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -89,6 +91,7 @@ class Metrics:
             ["operation"],
             registry=self._registry,
         )
+        self.jobs = JobMetrics(self._registry)
 
     def record_store(self, operation: str, seconds: float, error: str | None, size_bytes: int) -> None:
         """Count one operation of the blob store."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Update, bindparam, delete, exists, select, update
+from sqlalchemy import Update, bindparam, case, delete, exists, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
@@ -56,8 +56,20 @@ _BLOB = (
 _PROTECT = (
     update(blobs)
     .where(blobs.c.digest == bindparam("blob"), blobs.c.protect_until < bindparam("until"))
-    .values(protect_until=bindparam("until"))
+    .values(protect_until=bindparam("until"), review_at=bindparam("until"))
 )
+_HOLD = (
+    update(blobs)
+    .where(blobs.c.digest == bindparam("blob"))
+    .values(
+        protect_until=case(
+            (blobs.c.protect_until < bindparam("until"), bindparam("until")), else_=blobs.c.protect_until
+        ),
+        review_at=case((blobs.c.protect_until < bindparam("until"), bindparam("until")), else_=blobs.c.protect_until),
+    )
+)
+_LOCK = select(blobs.c.digest).where(blobs.c.digest == bindparam("blob")).with_for_update()
+_REVIEW = update(blobs).where(blobs.c.digest == bindparam("blob")).values(review_at=blobs.c.protect_until)
 _FILL_EDGES = (
     update(manifest_blobs)
     .where(
@@ -76,6 +88,11 @@ _ABANDON = (
     update(objects)
     .where(objects.c.id == bindparam("object"), objects.c.state == "uploading")
     .values(state="dead", dead_at=bindparam("now"))
+)
+_DUPLICATE = (
+    update(objects)
+    .where(objects.c.id == bindparam("object"), objects.c.state == "uploading")
+    .values(state="dead", dead_at=bindparam("now"), digest=bindparam("blob"), size=bindparam("bytes"))
 )
 _RETIRE = (
     update(objects)
@@ -112,8 +129,14 @@ def serving(connection: Connection, digest: Digest) -> int | None:
 
 
 def protect(connection: Connection, digest: Digest, *, until: int) -> None:
-    """Lengthen the lease of a blob to `until`; a longer one stays."""
+    """Lengthen the lease of a blob to `until`, and have it reviewed then; a longer one stays."""
     connection.execute(_PROTECT, {"blob": digest.pack(), "until": until})
+
+
+def hold(connection: Connection, digest: Digest, *, until: int) -> bool:
+    """Keep a blob from being collected until the transaction ends, and by its lease until `until` at least. False if it
+    is gone."""
+    return connection.execute(_HOLD, {"blob": digest.pack(), "until": until}).rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +158,10 @@ def publish(connection: Connection, new: NewObject, *, broken: int | None, until
     existing = connection.execute(_BLOB, {"digest": packed}).first()
     if existing is not None and existing[2] is None and existing[0] != broken:
         protect(connection, new.digest, until=until)
-        abandon(connection, new.object_id, now=now)
+        _once(connection, _DUPLICATE, {"object": new.object_id, "blob": packed, "bytes": new.size, "now": now})
         return False
     _once(connection, _BECOME_LIVE, {"object": new.object_id, "blob": packed, "bytes": new.size})
-    row = {"size": new.size, "object_id": new.object_id, "protect_until": until}
+    row = {"size": new.size, "object_id": new.object_id, "protect_until": until, "review_at": until}
     if existing is None:
         connection.execute(insert(connection, blobs), {"digest": packed, "created_at": now, **row})
     else:
@@ -150,6 +173,12 @@ def publish(connection: Connection, new: NewObject, *, broken: int | None, until
 def abandon(connection: Connection, object_id: int, *, now: int) -> None:
     """An object that was never published, or not needed, is dead. A live one is never touched."""
     connection.execute(_ABANDON, {"object": object_id, "now": now})
+
+
+def forget_dead(connection: Connection, object_ids: list[int]) -> int:
+    """Dead objects whose content is gone from the store need no row any more (T9); returns how many had one."""
+    mine = (objects.c.id.in_(object_ids), objects.c.state == "dead")
+    return connection.execute(delete(objects).where(*mine)).rowcount
 
 
 def _once(connection: Connection, step: Update, parameters: dict[str, object]) -> None:
@@ -166,8 +195,14 @@ def link(connection: Connection, repository_id: int, digest: Digest, *, now: int
     connection.execute(_FILL_EDGES, {"repository": repository_id, "blob": packed})
 
 
+def lock(connection: Connection, digest: Digest) -> None:
+    """Until the transaction ends no manifest can begin to use the blob, nor can it be collected."""
+    connection.execute(_LOCK, {"blob": digest.pack()})
+
+
 def unlink(connection: Connection, repository_id: int, digest: Digest) -> bool:
-    """Stop showing a blob in a repository; False if it was not shown."""
+    """Stop showing a blob in a repository, and have it reviewed when its lease is over; False if it was not shown."""
+    connection.execute(_REVIEW, {"blob": digest.pack()})
     where = (repository_blobs.c.repository_id == repository_id, repository_blobs.c.digest == digest.pack())
     return connection.execute(delete(repository_blobs).where(*where)).rowcount == 1
 

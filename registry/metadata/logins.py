@@ -19,7 +19,7 @@ def count_attempt(
 ) -> dict[str, tuple[int, int]]:
     """Count one more attempt of each subject, which stands until `forgive`; returns for each how many there were in
     this window with this one, and when it began (ms since 1970 UTC)."""
-    _forget_expired(connection, before=now - window_ms)
+    forget_expired(connection, before=now - window_ms, count=_EXPIRED_PER_ATTEMPT)
     begun = login_failures.c.since
     # One that began in the future was written by a clock that was wrong.
     fresh = or_(begun <= now - window_ms, begun > now)
@@ -54,7 +54,8 @@ def clear(connection: Connection, subject: str) -> None:
     connection.execute(delete(login_failures).where(login_failures.c.subject == subject))
 
 
-def _forget_expired(connection: Connection, *, before: int) -> None:
-    """A few of those whose window is over, so that the table stays as small as the window."""
-    old = select(login_failures.c.subject).where(login_failures.c.since < before).limit(_EXPIRED_PER_ATTEMPT)
-    connection.execute(delete(login_failures).where(login_failures.c.subject.in_(old)))
+def forget_expired(connection: Connection, *, before: int, count: int) -> int:
+    """Remove up to `count` of those whose window is over, so that the table stays as small as the window; returns how
+    many."""
+    old = select(login_failures.c.subject).where(login_failures.c.since < before).limit(count)
+    return connection.execute(delete(login_failures).where(login_failures.c.subject.in_(old))).rowcount

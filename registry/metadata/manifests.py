@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, delete, func, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, delete, func, literal, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
@@ -56,6 +56,18 @@ _LINK_BLOBS = (
         .exists()
     )
     .values(linked_digest=manifest_blobs.c.digest)
+)
+_KEEP_BLOBS = (
+    select(blobs.c.digest)
+    .where(
+        blobs.c.digest.in_(
+            select(manifest_blobs.c.digest).where(
+                manifest_blobs.c.manifest_id == bindparam("manifest"), manifest_blobs.c.linked_digest.is_(None)
+            )
+        )
+    )
+    .order_by(blobs.c.digest)
+    .with_for_update(read=True, key_share=True)
 )
 _CHILD = (
     select(manifests.c.id)
@@ -128,16 +140,15 @@ _MEASURE = (
     .where(manifests.c.id == bindparam("manifest"))
     .values(total_size=bindparam("bytes"), depth=bindparam("levels"))
 )
-_PROTECT_BLOBS = (
-    update(blobs)
-    .where(blobs.c.protect_until < bindparam("until"))
-    .where(
-        blobs.c.digest.in_(
-            select(manifest_blobs.c.linked_digest).where(manifest_blobs.c.manifest_id == bindparam("manifest"))
-        )
+_ITS_BLOBS = blobs.c.digest.in_(
+    select(manifest_blobs.c.linked_digest).where(
+        manifest_blobs.c.manifest_id.in_(bindparam("manifests", expanding=True)),
+        manifest_blobs.c.linked_digest.is_not(None),
     )
-    .values(protect_until=bindparam("until"))
 )
+_LOCK_BLOBS = select(blobs.c.digest).where(_ITS_BLOBS).order_by(blobs.c.digest).with_for_update(key_share=True)
+_PROTECTED_UNTIL = case((blobs.c.protect_until < bindparam("until"), bindparam("until")), else_=blobs.c.protect_until)
+_PROTECT_BLOBS = update(blobs).where(_ITS_BLOBS).values(protect_until=_PROTECTED_UNTIL, review_at=_PROTECTED_UNTIL)
 _REFERRERS = (
     select(manifests.c.id, manifests.c.referrer_descriptor)
     .where(
@@ -237,6 +248,8 @@ def _assert_edges(connection: Connection, repository_id: int, manifest_id: int, 
     if manifest.blobs:
         rows = [_edge(repository_id, entry, manifest_id=manifest_id) for entry in manifest.blobs]
         connection.execute(insert(connection, manifest_blobs).on_conflict_do_nothing(), rows)
+        # Collection waits for this transaction, or is done with a blob before the next statement looks for it.
+        connection.execute(_KEEP_BLOBS, {"manifest": manifest_id})
         connection.execute(_LINK_BLOBS, {"manifest": manifest_id})
     if manifest.children:
         rows = [_edge(repository_id, entry, parent_id=manifest_id) for entry in manifest.children]
@@ -280,9 +293,12 @@ def measure(connection: Connection, manifest_id: int, manifest: Manifest) -> Hel
     return Held(blobs=held_blobs, children=held_children, levels=above + depth - 1)
 
 
-def protect_blobs(connection: Connection, manifest_id: int, *, until: int) -> None:
-    """Lengthen the leases of the blobs of a manifest that is about to go."""
-    connection.execute(_PROTECT_BLOBS, {"manifest": manifest_id, "until": until})
+def protect_blobs(connection: Connection, manifest_ids: list[int], *, until: int) -> None:
+    """Lengthen the leases of the blobs of manifests that are about to go, and have all of them reviewed when they end:
+    also those whose lease is long enough already, since each is about to lose a reference."""
+    # Locked by digest first: an UPDATE takes its rows in any order, and two that share blobs could wait for each other.
+    connection.execute(_LOCK_BLOBS, {"manifests": manifest_ids})
+    connection.execute(_PROTECT_BLOBS, {"manifests": manifest_ids, "until": until})
 
 
 def remove(connection: Connection, manifest_id: int) -> None:

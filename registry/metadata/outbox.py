@@ -1,6 +1,6 @@
 """The outbox: events that commit together with what they tell of."""
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection
 
 from registry.core.events import Event
@@ -13,6 +13,7 @@ def append(connection: Connection, events: list[Event], *, now: int) -> None:
         connection.execute(insert(outbox), [{"created_at": now, "event": event.to_json()} for event in events])
 
 
-def trim(connection: Connection, *, before: int) -> int:
-    """Remove events older than `before` (ms since 1970); returns how many."""
-    return connection.execute(delete(outbox).where(outbox.c.created_at < before)).rowcount
+def trim(connection: Connection, *, before: int, count: int) -> int:
+    """Remove up to `count` events older than `before` (ms since 1970); returns how many."""
+    old = select(outbox.c.id).where(outbox.c.created_at < before).limit(count)
+    return connection.execute(delete(outbox).where(outbox.c.id.in_(old))).rowcount

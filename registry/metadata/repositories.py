@@ -9,6 +9,7 @@ from registry.core.access import RepositoryAccess, Visibility
 from registry.core.errors import NameUnknown
 from registry.core.names import RepositoryName
 from registry.metadata.insert import insert
+from registry.metadata.manifests import protect_blobs
 from registry.metadata.schema import (
     accounts,
     grants,
@@ -122,6 +123,8 @@ def assign(connection: Connection, repository_id: int, namespace_id: int | None)
 
 _DELETED = ":deleted:"
 """No repository can be given such a name."""
+_MANIFESTS_SHARE = 10
+"""A manifest takes so much longer than other rows: it has a dozen edges, and its blobs get their leases."""
 _AFTER_DELETED = ":deleted;"
 """What sorts after all of them."""
 
@@ -139,9 +142,10 @@ def deleted(connection: Connection) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def empty_step(connection: Connection, repository_id: int, *, count: int, now: int) -> bool:
+def empty_step(connection: Connection, repository_id: int, *, count: int, now: int, until: int) -> bool:
     """Remove up to `count` rows of each kind of what a deleted repository holds; False once nothing is left and the
-    repository is gone. Blobs lose their links and keep their leases; uploads that are still open die."""
+    repository is gone. The blobs of its manifests are kept by their leases until `until` at least, and reviewed then;
+    uploads that are still open die."""
     removed = _end_uploads(connection, repository_id, count=count, now=now)
     # What refers comes before what is referred to.
     for table, key in (
@@ -153,8 +157,11 @@ def empty_step(connection: Connection, repository_id: int, *, count: int, now: i
         if removed:
             return True
         mine = table.c.repository_id == repository_id
-        some = select(key).where(mine).limit(count)
-        removed = connection.execute(delete(table).where(mine, key.in_(some))).rowcount
+        limit = max(1, count // _MANIFESTS_SHARE) if table is manifests else count
+        some = list(connection.execute(select(key).where(mine).limit(limit)).scalars())
+        if some and table is manifests:
+            protect_blobs(connection, some, until=until)
+        removed = connection.execute(delete(table).where(mine, key.in_(some))).rowcount if some else 0
     if removed:
         return True
     connection.execute(delete(repositories).where(repositories.c.id == repository_id))

@@ -161,6 +161,12 @@ def expired(connection: Connection, account_id: int, *, now: int) -> list[int]:
     )
 
 
+def remove_expired(connection: Connection, *, before: int, count: int) -> int:
+    """Remove up to `count` tokens that expired before a time; returns how many."""
+    old = select(tokens.c.id).where(tokens.c.expires_at < before).limit(count)
+    return len(remove(connection, list(connection.execute(old).scalars())))
+
+
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     """A signing key, sealed. Times in ms since 1970 UTC; `retired_at` None is the newest one."""

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, String, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.engine import Connection
 
 from registry.core.access import RepositoryAccess
 from registry.core.digest import Algorithm, Digest
-from registry.metadata.schema import BigId, objects, uploads
+from registry.metadata.blobs import abandon
+from registry.metadata.schema import BigId, objects, transfers, uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +159,85 @@ def finished_digest(connection: Connection, upload_id: str) -> Digest | None:
 def remove(connection: Connection, upload_id: str) -> bool:
     """Forget an upload that did not come to its end; False if it is finished or gone."""
     return connection.execute(_REMOVE, {"upload": upload_id}).rowcount == 1
+
+
+# Expiry (T10).
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """An unfinished upload whose time is over."""
+
+    id: str
+    object_id: int
+    algorithm: Algorithm
+    expires_at: int
+
+
+_EXPIRED = (
+    select(uploads.c.id, uploads.c.object_id, uploads.c.algorithm, uploads.c.expires_at)
+    .where(
+        uploads.c.state != "finished",
+        uploads.c.expires_at < bindparam("now"),
+        tuple_(uploads.c.expires_at, uploads.c.id)
+        > tuple_(bindparam("after_at", type_=BigInteger), bindparam("after_id", type_=String)),
+    )
+    .order_by(uploads.c.expires_at, uploads.c.id)
+    .limit(bindparam("count"))
+)
+_EXPIRE = delete(uploads).where(
+    uploads.c.id == bindparam("upload"), uploads.c.state != "finished", uploads.c.expires_at < bindparam("now")
+)
+_LENGTHEN = update(uploads).where(uploads.c.id == bindparam("upload")).values(expires_at=bindparam("expires"))
+_KNOWN = select(uploads.c.id).where(uploads.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def expired(connection: Connection, *, now: int, after: tuple[int, str], count: int) -> list[Expired]:
+    """The next unfinished uploads whose time is over, by (expires_at, id)."""
+    parameters = {"now": now, "after_at": after[0], "after_id": after[1], "count": count}
+    rows = connection.execute(_EXPIRED, parameters)
+    return [Expired(row[0], row[1], Algorithm(row[2]), row[3]) for row in rows]
+
+
+def expire(connection: Connection, upload: Expired, *, now: int) -> bool:
+    """Forget an unfinished upload whose time is still over, and with it what it would have become; False if it went on
+    or ended meanwhile."""
+    if connection.execute(_EXPIRE, {"upload": upload.id, "now": now}).rowcount != 1:
+        return False
+    abandon(connection, upload.object_id, now=now)
+    return True
+
+
+def lengthen(connection: Connection, upload_id: str, *, expires_at: int) -> None:
+    """Somebody is at it: look again later."""
+    connection.execute(_LENGTHEN, {"upload": upload_id, "expires": expires_at})
+
+
+def forget_finished(connection: Connection, *, now: int, count: int) -> int:
+    """Remove up to `count` finished uploads that need not be remembered any more; returns how many."""
+    old = select(uploads.c.id).where(uploads.c.state == "finished", uploads.c.expires_at < now).limit(count)
+    return connection.execute(delete(uploads).where(uploads.c.id.in_(old))).rowcount
+
+
+def abandon_orphans(connection: Connection, *, before: int, now: int, count: int) -> int:
+    """Objects that were begun before a time and that no upload will become are dead; up to `count`."""
+    named = select(uploads.c.id).where(uploads.c.object_id == objects.c.id).exists()
+    orphans = (
+        select(objects.c.id).where(objects.c.state == "uploading", objects.c.created_at < before, ~named).limit(count)
+    )
+    dead = update(objects).where(objects.c.id.in_(orphans), objects.c.state == "uploading")
+    return connection.execute(dead.values(state="dead", dead_at=now)).rowcount
+
+
+def forget_transfers(connection: Connection, *, count: int) -> int:
+    """Remove up to `count` rows of transfers that have nothing left in the store: the upload has ended, and its object
+    is live or gone."""
+    going_on = select(uploads.c.id).where(uploads.c.id == transfers.c.upload_id, uploads.c.state != "finished").exists()
+    unsettled = select(objects.c.id).where(objects.c.id == transfers.c.object_id, objects.c.state != "live").exists()
+    over = select(transfers.c.upload_id).where(~going_on, ~unsettled).limit(count)
+    return connection.execute(delete(transfers).where(transfers.c.upload_id.in_(over))).rowcount
+
+
+def known(connection: Connection, upload_ids: list[str]) -> set[str]:
+    """Those of these ids that name an upload."""
+    return set(connection.execute(_KNOWN, {"ids": upload_ids}).scalars())

@@ -56,7 +56,7 @@ class Remove:
         now = self.clock()
         named = tags.of_manifest(connection, manifest_id)
         tags.remove_of_manifest(connection, manifest_id, now=now)
-        manifests.protect_blobs(connection, manifest_id, until=now + self.lease_ms)
+        manifests.protect_blobs(connection, [manifest_id], until=now + self.lease_ms)
         manifests.remove(connection, manifest_id)
         events = [Event(EventKind.TAG_DELETED, access.name, digest, tag=tag) for tag in named]
         events.append(Event(EventKind.MANIFEST_DELETED, access.name, digest))
@@ -64,6 +64,7 @@ class Remove:
 
     def _blob(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
         repository_id = repositories.lock(connection, access)
+        blobs.lock(connection, digest)
         users = blobs.users(connection, repository_id, digest, count=USERS_NAMED)
         if users:
             raise BlobInUse("manifests of this repository use the blob", manifests=[str(user) for user in users])

@@ -28,6 +28,8 @@ class Repositories:
 
     database: Database
     clock: Clock
+    lease_ms: int
+    """How long the blobs of a deleted repository stay at least."""
 
     async def all(self, prefix: str = "") -> list[Repository]:
         """Every repository whose name begins with `prefix`, by name."""
@@ -107,7 +109,9 @@ class Repositories:
 
     async def _empty(self, repository_id: int) -> bool:
         return await self._write(
-            lambda connection, now: repositories.empty_step(connection, repository_id, count=STEP_ROWS, now=now)
+            lambda connection, now: repositories.empty_step(
+                connection, repository_id, count=STEP_ROWS, now=now, until=now + self.lease_ms
+            )
         )
 
     async def _write(self, change: Callable[[Connection, int], T]) -> T:

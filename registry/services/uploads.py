@@ -161,7 +161,8 @@ class Uploads:
             if found is None or found.corrupt:
                 return False
             repository_id = self._ensure(connection, access, now=now)
-            blobs.protect(connection, digest, until=now + self.lease_ms)
+            if not blobs.hold(connection, digest, until=now + self.lease_ms):
+                return False
             blobs.link(connection, repository_id, digest, now=now)
             audit.append(connection, access.actor, [Entry("blob.mounted", access.name, digest)], now=now)
             return True
@@ -289,7 +290,9 @@ class Uploads:
             return serving
 
         if not await self.database.write(publish):
-            await self.store.delete(info.key.object_id, digest)
+            object_id = info.key.object_id
+            await self.store.delete(object_id, digest)
+            await self.database.write(lambda connection: blobs.forget_dead(connection, [object_id]), durable=False)
 
     async def _broken_object(self, info: BlobInfo) -> int | None:
         """The object that serves this digest today, if one look shows that its bytes are not there."""

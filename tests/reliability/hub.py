@@ -74,7 +74,7 @@ class Desk:
         self.database = Database(data / "registry.db")
         self._passwords = Passwords()
         self.accounts = Accounts(self.database, self._passwords, system_clock)
-        self.repositories = Repositories(self.database, system_clock)
+        self.repositories = Repositories(self.database, system_clock, 86_400_000)
         self.tokens = PersonalTokens(self.database, system_clock)
 
     def close(self) -> None:

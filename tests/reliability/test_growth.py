@@ -170,7 +170,7 @@ def remove_a_manifest(connection: Connection) -> None:
     manifest_id = manifests.find(connection, repository(connection), Digest.of(payload(777)), lock=True)
     assert manifest_id is not None
     tags.remove(connection, repository(connection), tags.of_manifest(connection, manifest_id), now=NOW)
-    manifests.protect_blobs(connection, manifest_id, until=NOW)
+    manifests.protect_blobs(connection, [manifest_id], until=NOW)
     manifests.remove(connection, manifest_id)
 
 
@@ -216,7 +216,7 @@ PLANNED: dict[Callable[..., object], Call] = {
     repositories.assign: lambda connection: repositories.assign(connection, 1, None),
     repositories.begin_delete: lambda connection: repositories.begin_delete(connection, 1, now=NOW),
     repositories.deleted: repositories.deleted,
-    repositories.empty_step: lambda connection: repositories.empty_step(connection, 1, count=10, now=NOW),
+    repositories.empty_step: lambda connection: repositories.empty_step(connection, 1, count=10, now=NOW, until=NOW),
 }
 """A call that reaches every statement of each query function."""
 

@@ -26,14 +26,11 @@ async def test_a_blob_is_what_was_sent(house: House) -> None:
 
 
 async def test_one_object_a_digest(house: House) -> None:
-    """I8: pushing content again, to any repository, leaves one live object, and the other bytes go at once."""
+    """I8: pushing content again, to any repository, leaves one live object; the other bytes and rows go at once."""
     digest = await house.blob(b"x")
     await house.blob(b"x")
     await house.blob(b"x", OTHER)
-    assert await house.rows("SELECT state, count(*) FROM objects GROUP BY state ORDER BY state") == [
-        ("dead", 2),
-        ("live", 1),
-    ]
+    assert await house.rows("SELECT state, count(*) FROM objects GROUP BY state") == [("live", 1)]
     assert [info.digest async for info in house.store.iter_objects()] == [digest]
 
 

@@ -1,0 +1,108 @@
+"""The sweep (T11): what is in the store and SQL has never heard of, or has forgotten.
+
+Such things are left by a crash between two steps, such as a file that was renamed to its final name for an upload that
+nobody finished. The store is listed first, and SQL is asked afterwards: what belongs to the registry is written down
+there before its first byte (T1), and stays until its bytes are gone (T9), so nothing that is needed can look unknown,
+whatever the clocks say. A stranger is removed when it has been seen twice, with two days in between: time to notice
+that a wrong database has been put beside the store.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from registry.blobstore.base import BlobStore, StoredObject
+from registry.core.digest import Digest
+from registry.core.errors import UploadBusy
+from registry.jobs.runner import Turn
+from registry.metadata import collection, uploads
+
+STRANGER_AGE_MS = 48 * 3_600_000
+STRANGERS_MAX = 5_000
+"""Strangers that are remembered from one sweep to the next; more are found when these are gone."""
+LOOKED_UP_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class _Strangers:
+    """What SQL does not know: the time of its first sighting by its id, in ms since 1970 UTC."""
+
+    before: dict[str, int]
+    now: int
+    age_ms: int
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def is_ripe(self, name: str) -> bool:
+        """Note a stranger; True if it was first seen long enough ago. A sighting in the future is none."""
+        first = min(self.before.get(name, self.now), self.now)
+        if self.now - first >= self.age_ms and name in self.before:
+            return True
+        if len(self.seen) < STRANGERS_MAX:
+            self.seen[name] = first
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Sweeps. `age_ms` lies between the first sighting of a stranger and its end."""
+
+    store: BlobStore
+    age_ms: int = STRANGER_AGE_MS
+
+    async def __call__(self, turn: Turn) -> dict[str, Any]:
+        """The account holds the strangers that were seen, for the next sweep."""
+        known = (await turn.previous()).get("strangers")
+        strangers = _Strangers(known if isinstance(known, dict) else {}, turn.now, self.age_ms)
+        await self._objects(turn, strangers)
+        await self._uploads(turn, strangers)
+        return {"strangers": strangers.seen}
+
+    async def _objects(self, turn: Turn, strangers: _Strangers) -> None:
+        listed: list[StoredObject] = []
+        async for stored in self.store.iter_objects():
+            turn.count("listed")
+            turn.count("listed_bytes", stored.size)
+            listed.append(stored)
+            if len(listed) == LOOKED_UP_AT_ONCE:
+                await self._look_up(turn, listed, strangers)
+                listed = []
+        if listed:
+            await self._look_up(turn, listed, strangers)
+
+    async def _look_up(self, turn: Turn, listed: list[StoredObject], strangers: _Strangers) -> None:
+        ids = [stored.object_id for stored in listed]
+        known = await turn.read(lambda connection: collection.known(connection, ids))
+        for stored in listed:
+            if not _is_stranger(stored, known):
+                continue
+            if strangers.is_ripe(f"{stored.object_id} {stored.digest or ''}".rstrip()):
+                turn.check()
+                await self.store.delete(stored.object_id, stored.digest)
+                turn.count("removed")
+                turn.count("removed_bytes", stored.size)
+
+    async def _uploads(self, turn: Turn, strangers: _Strangers) -> None:
+        listed = [upload_id async for upload_id in self.store.iter_uploads()]
+        for start in range(0, len(listed), LOOKED_UP_AT_ONCE):
+            some = listed[start : start + LOOKED_UP_AT_ONCE]
+            known = await turn.read(partial(uploads.known, upload_ids=some))
+            for upload_id in some:
+                if upload_id not in known and strangers.is_ripe(upload_id):
+                    turn.check()
+                    await self._remove_upload(turn, upload_id)
+
+    async def _remove_upload(self, turn: Turn, upload_id: str) -> None:
+        try:
+            await self.store.remove_upload(upload_id)
+        except UploadBusy:
+            return
+        turn.count("uploads_removed")
+
+
+def _is_stranger(stored: StoredObject, known: dict[int, Digest | None]) -> bool:
+    """Whether SQL has no object of this id, or one of another content: then the id was given out again after the
+    database had been set back to a backup."""
+    if stored.object_id not in known:
+        return True
+    digest = known[stored.object_id]
+    return digest is not None and stored.digest is not None and digest != stored.digest
