@@ -128,7 +128,9 @@ def _check_storage(value: object) -> object:
         return f"file:{checked}"
     if scheme[1] == "s3":
         if _S3.fullmatch(checked) is None:
-            raise ValueError("must be s3://<bucket>/<prefix>?endpoint=https://<host>, the part after the bucket optional")
+            raise ValueError(
+                "must be s3://<bucket>/<prefix>?endpoint=https://<host>, the part after the bucket optional"
+            )
         return checked
     if scheme[1] != "file":
         raise ValueError(f"must be file:<path>, a plain path or s3://<bucket>, not {scheme[1][:20]!r}")

@@ -29,7 +29,16 @@ from typing import BinaryIO
 
 import aiofiles
 
-from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, StoredObject, UploadSession, Usage, boot_id
+from registry.blobstore.base import (
+    BlobInfo,
+    BlobReader,
+    Checkpoint,
+    ObjectKey,
+    StoredObject,
+    UploadSession,
+    Usage,
+    boot_id,
+)
 from registry.blobstore.layout import (
     FILE_MODE,
     Layout,
