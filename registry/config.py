@@ -223,8 +223,8 @@ class Settings(BaseModel):
     )
     s3_access_key_id: Annotated[str | None, BeforeValidator(_check_text)] = Field(
         default=None,
-        description="Access key of the S3 service; without it the usual places are asked: AWS_* variables, profiles, the"
-        " role of the machine.",
+        description="Access key of the S3 service; without it the usual places are asked: AWS_* variables, profiles,"
+        " the role of the machine.",
         json_schema_extra={"default_text": "<none>"},
     )
     s3_secret_access_key_file: TextPath | None = Field(
@@ -372,8 +372,8 @@ class Settings(BaseModel):
     )
     background_jobs: bool = Field(
         default=True,
-        description="Collect what nothing refers to, expire uploads and tidy up, beside serving; the work is shared among"
-        " all workers that do so.",
+        description="Collect what nothing refers to, expire uploads and tidy up, beside serving; the work is shared"
+        " among all workers that do so.",
     )
     collect_interval_s: Seconds = Field(
         default=600, ge=1, description="Seconds between two rounds of collection and expiry."

@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("upload_id", name=op.f("pk_transfers")),
         sa.UniqueConstraint("object_id", name=op.f("uq_transfers_object_id")),
-        comment="What an object store knows of an upload: who holds it, its multipart upload, its tail, its running hash.",
+        comment="What an object store knows of an upload: who holds it, its parts, its tail, its running hash.",
     )
     op.create_table(
         "transfer_parts",

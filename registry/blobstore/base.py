@@ -194,8 +194,8 @@ class BlobStore(Protocol):
 
     async def delete(self, object_id: int, digest: Digest | None) -> None:
         """Remove what an object has left on the medium: its content, and what an upload of it began and nobody will
-        finish. Succeeds when it is gone already. `digest` is None for one that SQL never knew as live; where names carry
-        digests, such a one is found by `iter_objects` only."""
+        finish. Succeeds when it is gone already. `digest` is None for one that SQL never knew as live; where names
+        carry digests, such a one is found by `iter_objects` only."""
         ...
 
     async def direct_url(self, key: ObjectKey) -> str | None:

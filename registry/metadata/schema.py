@@ -259,8 +259,8 @@ blobs = Table(
     ),
     comment="Content that can be had, once for the whole registry, and the lease before which it is not collected.",
 )
-"""`review_at`: when collection looks whether anything still refers to it, NULL once it has seen that something does. Whoever
-takes a reference away, or lengthens the lease, sets it again in the same statement."""
+"""`review_at`: when collection looks whether anything still refers to it, NULL once it has seen that something does.
+Whoever takes a reference away, or lengthens the lease, sets it again in the same statement."""
 
 repository_blobs = Table(
     "repository_blobs",
@@ -393,7 +393,7 @@ transfers = Table(
     Column("committed_digest", LargeBinary, nullable=True),
     Column("committed_size", BigInteger, nullable=True),
     Column("created_at", BigInteger, nullable=False),
-    comment="What an object store knows of an upload: who holds it, its multipart upload, its tail, its running hash.",
+    comment="What an object store knows of an upload: who holds it, its parts, its tail, its running hash.",
 )
 """Rows outlive their upload until what they name is removed from the store; so nothing here is a foreign key."""
 
