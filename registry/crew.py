@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from registry.config import Settings
 from registry.options import fail, opened
 from registry.server import run, supervisor
 from registry.server.listener import Listener
+from registry.server.orders import Post
 from registry.server.protocol import ConnectionLimits
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ class _Crew:
     folder: Path
     text: str
 
-    def work(self, name: str, orders: socket.socket) -> None:
+    def work(self, post: Post) -> None:
         """Serve, in a new process."""
         settings = self.settings
-        logs.set_up(log_format=settings.log_format, level=settings.log_level, worker=name)
-        metrics.share(self.folder, name)
+        logs.set_up(log_format=settings.log_format, level=settings.log_level, worker=post.name)
+        metrics.share(self.folder, post.name)
         stores = opened(lambda: open_stores(settings, upgrade=False))
         shared = metrics.Metrics(self.folder)
         application = _application(settings, self.listeners, stores, lambda: None, shared)
-        _serve(settings, self.listeners, application, orders)
+        _serve(settings, self.listeners, application, post)
 
     def started(self) -> None:
         """All accept: say where."""
@@ -112,9 +112,7 @@ def _application(
     return opened(lambda: Application(settings, stores, ports=ports, announce=announce, metrics=shared))
 
 
-def _serve(
-    settings: Settings, listeners: list[Listener], application: Application, orders: socket.socket | None = None
-) -> None:
+def _serve(settings: Settings, listeners: list[Listener], application: Application, post: Post | None = None) -> None:
     run.serve(
         cast("ASGI3Application", application.asgi),
         listeners,
@@ -127,5 +125,5 @@ def _serve(
             trusted_proxies=settings.trusted_proxies,
         ),
         drain_timeout_s=settings.drain_timeout_s,
-        orders=orders,
+        post=post,
     )

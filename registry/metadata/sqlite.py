@@ -1,11 +1,14 @@
 """SQLite: which library is good enough, and how a connection is set up so that a commit is a promise."""
 
 import sqlite3
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection
+
+from registry.metadata.turns import Turns
 
 MINIMUM_VERSION = (3, 51, 3)
 """Versions 3.7.0 to 3.51.2 can corrupt a database in WAL mode when two connections write and checkpoint at once."""
@@ -37,13 +40,29 @@ def library() -> ModuleType:
 def writing_engine(url: URL, *, synchronous: str) -> Engine:
     """An engine of one connection whose transactions begin with the write lock: a transaction that reads first and
     asks for the lock later can be refused at once, whatever the time limit. `synchronous` is FULL or NORMAL."""
-    engine = _engine(url, pool_size=1, pragmas=[f"synchronous={synchronous}", f"busy_timeout={BUSY_TIMEOUT_MS}"])
+    # The waiting is done by `Turns`; once the lock is had, there is nothing more to wait for.
+    engine = _engine(url, pool_size=1, pragmas=[f"synchronous={synchronous}", "busy_timeout=0"])
+    assert url.database is not None
+    turns = Turns(Path(url.database), BUSY_TIMEOUT_MS / 1000)
 
     @event.listens_for(engine, "begin")
     def begin_immediate(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        plain: Any = connection.connection.driver_connection
+        turns.take(lambda: _is_answered(plain))
+        if not plain.in_transaction:
+            # Asked once more by SQLAlchemy, whose errors are known to everybody.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _is_answered(plain: Any) -> bool:
+    """Ask for the lock. False while another connection has it; True if it is had, or cannot be for another reason."""
+    try:
+        plain.execute("BEGIN IMMEDIATE")
+    except library().OperationalError as error:
+        return "locked" not in str(error)
+    return True
 
 
 def reading_engine(url: URL, *, connections: int) -> Engine:

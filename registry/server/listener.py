@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from registry.server.admission import Admission, Place
+from registry.server.balance import LEFT_S, Share
 from registry.server.protocol import REFUSAL_HEADERS, RegistryProtocol
 from registry.server.tls import CLOSE_LIMIT_S, ServerTls
 
 ACCEPTS_AT_ONCE: Final = 64
-"""In one turn of the loop, so that a rush of new connections does not stop the old ones."""
+"""In one turn of the loop, so that a rush of new connections does not stop the old ones. One, where it is shared."""
 RETRY_S: Final = 1.0
 """Without room for another open file, accepting rests this long."""
 
@@ -48,8 +49,16 @@ class Listener:
 class Acceptor:
     """Accepts on one listener, from `start` to `close`."""
 
-    def __init__(self, listener: Listener, admission: Admission, make_protocol: Callable[[], RegistryProtocol]) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        admission: Admission,
+        make_protocol: Callable[[], RegistryProtocol],
+        share: Share | None = None,
+    ) -> None:
+        """`share`: among the processes that accept on this listener."""
         self._listener = listener
+        self._share = share
         self._admission = admission
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
@@ -59,6 +68,8 @@ class Acceptor:
     def start(self) -> None:
         """From now on connections are accepted."""
         self._retry = None
+        if self._share is not None:
+            self._share.show(self._admission.held)
         self._loop.add_reader(self._listener.socket, self._accept)
 
     async def close(self) -> None:
@@ -67,6 +78,8 @@ class Acceptor:
         if self._retry is not None:
             self._retry.cancel()
         self._listener.socket.close()
+        if self._share is not None:
+            self._share.withdraw()
         # A task that has not begun when it is cancelled would not close its socket.
         await asyncio.sleep(0)
         for task in self._opening:
@@ -74,7 +87,23 @@ class Acceptor:
         await asyncio.gather(*self._opening, return_exceptions=True)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
+        if self._share is None:
+            self._take_waiting(ACCEPTS_AT_ONCE)
+            return
+        self._share.show(self._admission.held)
+        if self._share.is_above_another:
+            self._loop.remove_reader(self._listener.socket)
+            self._retry = self._loop.call_later(LEFT_S, self._take_what_was_left)
+        else:
+            self._take_waiting(1)
+            self._share.show(self._admission.held)
+
+    def _take_what_was_left(self) -> None:
+        self.start()
+        self._take_waiting(1)
+
+    def _take_waiting(self, count: int) -> None:
+        for _ in range(count):
             try:
                 connection, address = self._listener.socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

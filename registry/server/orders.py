@@ -3,7 +3,11 @@
 When the other side is gone, the socket ends: so each notices, whatever the other died of.
 """
 
+import socket
+from dataclasses import dataclass
 from typing import Final
+
+from registry.server.balance import Share
 
 READY: Final = b"r"
 """From the worker: it accepts connections."""
@@ -16,3 +20,12 @@ RELOAD: Final = b"h"
 
 ORDERS_AT_ONCE: Final = 64
 """Bytes that are read in one go; what is left is read in the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker is given: a name that no other living one has, where its orders come, its share of connections."""
+
+    name: str
+    orders: socket.socket
+    share: Share

@@ -22,7 +22,7 @@ from uvicorn._types import ASGI3Application
 
 from registry.server.admission import Admission, raise_file_limit
 from registry.server.listener import Acceptor, Listener
-from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP
+from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
 from registry.server.protocol import ConnectionLimits, RegistryProtocol
 
 BACKLOG: Final = 2048
@@ -86,12 +86,12 @@ def serve(
     lifecycle: Lifecycle,
     limits: ConnectionLimits | None = None,
     drain_timeout_s: float = 30.0,
-    orders: socket.socket | None = None,
+    post: Post | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, and return when everything has ended.
 
     `scope["server"]` tells the application which listener a request came by. The limit on open files is raised to
-    what the limits need. `orders` is where a supervisor tells its worker to stop. Runs on uvloop where it is
+    what the limits need. `post` is what the supervisor of several has given to this worker. Runs on uvloop where it is
     installed. Must be called in the main thread.
     """
     limits = limits or ConnectionLimits()
@@ -107,7 +107,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
     )
-    _StoppableServer(config, listeners, lifecycle, drain_timeout_s, orders).run()
+    _StoppableServer(config, listeners, lifecycle, drain_timeout_s, post).run()
 
 
 class _StoppableServer(Server):
@@ -119,10 +119,10 @@ class _StoppableServer(Server):
         listeners: Sequence[Listener],
         lifecycle: Lifecycle,
         drain_timeout_s: float,
-        orders: socket.socket | None,
+        post: Post | None,
     ) -> None:
         super().__init__(config)
-        self._orders = orders
+        self._post = post
         self._listeners = listeners
         self._lifecycle = lifecycle
         self._drain_timeout_s = drain_timeout_s
@@ -144,7 +144,10 @@ class _StoppableServer(Server):
         )
         for listener in self._listeners:
             acceptor = Acceptor(
-                listener, admission, lambda: protocol_class(config, self.server_state, self.lifespan.state, loop)
+                listener,
+                admission,
+                lambda: protocol_class(config, self.server_state, self.lifespan.state, loop),
+                self._post.share if self._post is not None and listener.is_limited else None,
             )
             acceptor.start()
             self._acceptors.append(acceptor)
@@ -171,7 +174,7 @@ class _StoppableServer(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal. uvicorn would raise it again at the end, but a stop on request is a success."""
-        if self._orders is None:
+        if self._post is None:
             self._count(self._signals + 1)
         elif sig == signal.SIGTERM:
             # Some send it to all processes at once, and the supervisor says the same again: one stop in all.
@@ -184,9 +187,9 @@ class _StoppableServer(Server):
                 self._loop.call_soon_threadsafe(self._signalled.set)
 
     def _follow_orders(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._orders is not None:
-            loop.add_reader(self._orders, self._take_orders, self._orders)
-            self._orders.send(READY)
+        if self._post is not None:
+            loop.add_reader(self._post.orders, self._take_orders, self._post.orders)
+            self._post.orders.send(READY)
 
     def _take_orders(self, orders: socket.socket) -> None:
         try:

@@ -26,11 +26,12 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final, NoReturn, Protocol
 
-from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP
+from registry.server.balance import Loads
+from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
 
 SETTLED_S: Final = 1.0
 """A worker that served for this long did not die of its start."""
@@ -40,6 +41,9 @@ RESTART_MAX_S: Final = 10.0
 FAILED: Final = 1
 """Exit status where something went wrong and nothing says more."""
 
+_SUFFIXES: Final = ("", "b")
+"""A worker has one of two names, because a new one begins before the old one has ended. There are no more, so that what
+is kept by name stays small, however often one is started."""
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS: Final = (*_STOPPING, signal.SIGHUP, signal.SIGUSR2)
 _PR_SET_PDEATHSIG: Final = 1
@@ -50,9 +54,9 @@ _log = logging.getLogger("depotry.supervisor")
 class Crew(Protocol):
     """What the workers do. Nothing of it may start a thread in the supervisor."""
 
-    def work(self, name: str, orders: socket.socket) -> None:
-        """In a new process: serve, say READY over `orders`, and follow what comes there. Raises SystemExit with
-        the status to end with. `name` is one that no living worker has; it comes again later."""
+    def work(self, post: Post) -> None:
+        """In a new process: serve, say READY over `post.orders`, and follow what comes there. Raises SystemExit with
+        the status to end with. The name of one that is gone is given out again."""
 
     def started(self) -> None:
         """For the first time all workers accept connections."""
@@ -75,9 +79,10 @@ class _Worker:
 
     number: int
     name: str
+    seat: int
+    """Its place among the loads."""
     pid: int
     orders: socket.socket
-    started_at: float = field(default_factory=monotonic)
     ready_at: float | None = None
     is_stopping: bool = False
 
@@ -138,6 +143,7 @@ class _Supervisor:
         self._signals = signals
         self._stop_limit_s = stop_limit_s
         self._workers: list[_Worker] = []
+        self._loads = Loads(count * len(_SUFFIXES))
         self._due: dict[int, float] = {}
         """When to start which worker again."""
         self._early_deaths: Counter[int] = Counter()
@@ -175,9 +181,10 @@ class _Supervisor:
                 self._signalled(number)
 
     def _start(self, number: int) -> None:
-        taken = {worker.name for worker in self._workers}
-        # Two names a worker, in turns: what is kept by name stays small, however often one is started.
-        name = next(name for name in (f"{number}", f"{number}b") if name not in taken)
+        taken = {worker.seat for worker in self._workers}
+        first = (number - 1) * len(_SUFFIXES)
+        seat = next(seat for seat in range(first, first + len(_SUFFIXES)) if seat not in taken)
+        name = f"{number}{_SUFFIXES[seat - first]}"
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
@@ -190,11 +197,11 @@ class _Supervisor:
 
             def run() -> None:
                 _die_with(parent)
-                self._crew.work(name, theirs)
+                self._crew.work(Post(name, theirs, self._loads.share(seat)))
 
             _end_with(run)
         theirs.close()
-        self._workers.append(_Worker(number, name, pid, ours))
+        self._workers.append(_Worker(number, name, seat, pid, ours))
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -219,6 +226,7 @@ class _Supervisor:
         status = _status_of(os.waitpid(worker.pid, 0)[1])
         worker.orders.close()
         self._workers.remove(worker)
+        self._loads.share(worker.seat).withdraw()
         self._crew.ended(worker.name)
         if self._stops:
             self._status = self._status or (FAILED if status else 0)

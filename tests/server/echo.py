@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import os
 import resource
 import sys
 from pathlib import Path
@@ -102,6 +103,8 @@ async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     match scope["path"]:
         case "/early":
             await answer(send, 413, {"error": "too large"})
+        case "/pid":
+            await answer(send, 200, os.getpid())
         case "/plain":
             await send(cast("Any", {"type": "http.response.start", "status": 200, "headers": []}))
             await send(cast("Any", {"type": "http.response.body", "body": b"he", "more_body": True}))

@@ -8,12 +8,12 @@ workers stay after their last request; `crash` lets them fail at their end.
 import logging
 import os
 import signal
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.server.listener import Listener
+from registry.server.orders import Post
 from registry.server.run import bind, serve
 from registry.server.supervisor import supervise
 from registry.server.tls import ServerTls
@@ -53,11 +53,11 @@ class EchoCrew:
     def ports(self) -> list[int]:
         return [listener.socket.getsockname()[1] for listener in self.listeners]
 
-    def work(self, name: str, orders: socket.socket) -> None:
+    def work(self, post: Post) -> None:
         failing = self.folder / "fail"
         if failing.exists():
             sys.exit(int(failing.read_text(encoding="ascii")))
-        serve(app, self.listeners, lifecycle=WorkerLifecycle(self.ports, name, self.folder), orders=orders)
+        serve(app, self.listeners, lifecycle=WorkerLifecycle(self.ports, post.name, self.folder), post=post)
 
     def started(self) -> None:
         say("started", ports=self.ports)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,6 +95,18 @@ def test_all_workers_serve_and_a_stop_is_a_success(start_crew: StartCrew) -> Non
     names = events_until_returned(crew)
     assert [names.count(name) for name in ("draining", "stopped", "ended")] == [COUNT, COUNT, COUNT]
     assert crew.process.wait(20) == 0
+
+
+def test_connections_are_shared_out_evenly(start_crew: StartCrew) -> None:
+    crew = start_crew()
+    clients = [crew.connect() for _ in range(10 * COUNT)]
+    shares: Counter[int] = Counter()
+    for client in clients:
+        with client:
+            client.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            shares[int(read_all(client, silence_s=10).rpartition(b"\n")[2])] += 1
+    # All but one could be one too many where they came faster than the workers could tell each other.
+    assert max(shares.values()) <= 10 + COUNT, shares
 
 
 def test_a_killed_worker_is_replaced_and_the_others_are_not(start_crew: StartCrew) -> None:
