@@ -59,6 +59,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_transfer_parts")),
         comment="The parts of a multipart upload that the object store has acknowledged.",
     )
+    # Counted by the newer version only; for it, what the previous one has counted still runs.
+    op.add_column("login_failures", sa.Column("failed", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
     # 0: what is stored already, and what the previous version stores while both run, is looked at once.
     some = sa.text("review_at IS NOT NULL")
