@@ -14,6 +14,7 @@ from registry.access_cli import audit, key, repository, token
 from registry.account_cli import org, robot, team, user
 from registry.config import Settings
 from registry.options import existing_stores, fail, opened, read_settings, settings_options
+from registry.upkeep_cli import gc, jobs
 
 if TYPE_CHECKING:
     from registry.server.tls import ServerTls
@@ -114,5 +115,5 @@ def scrub(config_file: Path | None, **flags: object) -> None:
     sys.exit(1 if run_scrub(stores) else 0)
 
 
-for _group in (user, org, team, robot, token, repository, key, audit):
+for _group in (gc, jobs, user, org, team, robot, token, repository, key, audit):
     main.add_command(_group)
