@@ -47,6 +47,7 @@ from registry.services.push import Push, References
 from registry.services.remove import Remove
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
+from registry.services.transfers import Transfers
 from registry.services.uploads import Uploads
 
 ADMIN_PASSWORD_FILE = "admin-password"  # noqa: S105 - the name of a file
@@ -59,9 +60,12 @@ class Stores:
     database: Database
     blobs: BlobStore
 
-    async def open(self) -> None:
-        """Check that the two belong together. Raises WrongPair."""
+    async def open(self, *, check: bool = False) -> None:
+        """Check that the two belong together, and with `check` that blobs can really be written. Raises WrongPair,
+        Unavailable."""
         await Installation(self.database, self.blobs, system_clock).open()
+        if check:
+            await self.blobs.check()
 
     async def close(self) -> None:
         """Finish what is queued and close both. Idempotent."""
@@ -82,9 +86,33 @@ def open_database(settings: Settings) -> Database:
     return Database(path)
 
 
-def open_blobs(settings: Settings) -> BlobStore:
-    """The blob store of these settings."""
+def open_blobs(settings: Settings, database: Database) -> BlobStore:
+    """The blob store of these settings; one in S3 keeps its ledger in the database. Raises Unavailable, OSError."""
+    if settings.is_on_s3:
+        return _open_s3(settings, database)
     return FilesystemStore(settings.storage_path, reserve_bytes=settings.storage_reserve_bytes)
+
+
+def _open_s3(settings: Settings, database: Database) -> BlobStore:
+    from registry.blobstore import s3, s3_client, s3_location, spool
+
+    location = s3_location.parse(settings.storage_url)
+    if location.ca_file is not None:
+        s3.require_readable(location.ca_file)
+    credentials = None
+    if settings.s3_access_key_id is not None and settings.s3_secret_access_key_file is not None:
+        secret = settings.s3_secret_access_key_file.read_text(encoding="utf-8").strip()
+        credentials = s3_client.Credentials(settings.s3_access_key_id, secret)
+    direct = None
+    if settings.storage_redirect:
+        direct = s3_client.Direct(settings.storage_public_endpoint, settings.storage_redirect_ttl_s)
+    return s3.S3Store(
+        s3_client.S3Client(location, credentials, connections=s3.CONNECTIONS),
+        Transfers(database, system_clock),
+        spool.Spool(settings.spool_path, reserve_bytes=settings.storage_reserve_bytes),
+        system_clock,
+        direct=direct,
+    )
 
 
 def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
@@ -94,13 +122,17 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
     Raises WrongPair, DatabaseTooNew, DatabaseNotCurrent, LibraryTooOld, Unavailable.
     """
     database = open_database(settings)
-    stores = Stores(database, open_blobs(settings))
     try:
         if upgrade:
             database.migrate()
         else:
             database.require_current()
-        asyncio.run(stores.open())
+        stores = Stores(database, open_blobs(settings, database))
+    except BaseException:
+        database.close()
+        raise
+    try:
+        asyncio.run(stores.open(check=upgrade and settings.is_on_s3))
     except BaseException:
         stores.close_now()
         raise

@@ -1,0 +1,1 @@
+"""Real servers that stores stand on, each in a process of its own."""
