@@ -66,14 +66,17 @@ def _tls(settings: Settings) -> "ServerTls | None":
 @main.command()
 @settings_options
 def migrate(config_file: Path | None, **flags: object) -> None:
-    """Bring the database to the schema of this version. `serve` does this by itself on SQLite."""
+    """Bring the database to the schema of this version.
+
+    `serve` does this by itself on SQLite, and on a PostgreSQL database that is empty.
+    """
     settings = read_settings(flags, config_file)
     from registry.app import open_database
 
     def run() -> tuple[str | None, str]:
         database = open_database(settings)
         try:
-            return database.migrate()
+            return database.migrate(lambda text: click.echo(text, err=True))
         finally:
             database.close()
 

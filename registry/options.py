@@ -33,7 +33,7 @@ def settings_options(command: Command) -> Command:
     )
 
 
-STORE_SETTINGS = ("data", "database", "storage", "secret_file")
+STORE_SETTINGS = ("data", "database", "database_password_file", "database_direct", "storage", "secret_file")
 
 
 def store_options(command: Command) -> Command:
@@ -58,7 +58,7 @@ def existing_stores(settings: Settings) -> "Stores":
     """The stores of an installation that is there: these commands read, and must not make a new one by mistake."""
     from registry.app import open_stores
 
-    if not settings.database_path.exists():
+    if not settings.is_on_postgresql and not settings.database_path.exists():
         fail(f"there is no registry here: {settings.database_path} does not exist (see --data)")
     return opened(lambda: open_stores(settings, upgrade=False))
 
@@ -67,15 +67,25 @@ def opened(open_it: Callable[[], T]) -> T:
     """Open what a command needs; what keeps it from starting is said in one line."""
     from registry.auth.sealing import SecretUnusable
     from registry.core.errors import RegistryError
+    from registry.metadata.database import DatabaseUnusable
     from registry.metadata.migrate import DatabaseNotCurrent, DatabaseTooNew
     from registry.metadata.sqlite import LibraryTooOld
     from registry.services.installation import WrongPair
 
     try:
         return open_it()
-    except (DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld, SecretUnusable, WrongPair, RegistryError) as error:
-        cause = error.__cause__
-        fail(f"{error}" + (f": {cause}" if cause is not None else ""))
+    except (
+        DatabaseNotCurrent,
+        DatabaseTooNew,
+        DatabaseUnusable,
+        LibraryTooOld,
+        SecretUnusable,
+        WrongPair,
+        RegistryError,
+    ) as error:
+        # Of a statement that failed only what the database said of it, not the statement.
+        cause = str(error.__cause__ or "").partition("\n")[0]
+        fail(f"{error}: {cause}" if cause else f"{error}")
     except OSError as error:
         fail(f"{error.filename or 'a file'}: {error.strerror}")
 

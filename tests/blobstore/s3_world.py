@@ -14,6 +14,7 @@ from registry.blobstore.s3_keys import PART_SIZES, PartSizes
 from registry.blobstore.s3_location import S3Location
 from registry.blobstore.spool import Spool
 from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from registry.services.clock import system_clock
 from registry.services.transfers import Transfers
 from tests.backends.s3 import S3Service
@@ -62,7 +63,7 @@ class World:
     @asynccontextmanager
     async def open(cls, service: S3Service, folder: Path, **options: Any) -> AsyncIterator["World"]:
         """A fresh bucket, database and spool, and a claimed store."""
-        database = Database(folder / "ledger.db")
+        database = SqliteDatabase(folder / "ledger.db")
         database.migrate()
         world = cls(service, service.location(prefix="some/prefix/"), database, folder / "spool", **options)
         try:

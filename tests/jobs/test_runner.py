@@ -15,8 +15,9 @@ from registry.core.errors import Unavailable
 from registry.jobs import runner as runner_module
 from registry.jobs.runner import BACK_OFF_MAX_S, Fenced, Job, Runner, Stopped, Turn
 from registry.metadata import jobs as rows
-from registry.metadata.database import Connection, Database
+from registry.metadata.database import Connection
 from registry.metadata.jobs import JobState
+from registry.metadata.sqlite import SqliteDatabase
 from tests.running import wait_until
 from tests.services.conftest import House
 
@@ -297,7 +298,7 @@ import asyncio, sys
 from pathlib import Path
 from registry.jobs.runner import Job, Runner
 from registry.metadata import jobs as rows
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from registry.services.clock import system_clock
 from tests.jobs.test_runner import KIND, mark
 
@@ -308,7 +309,7 @@ async def work(turn):
         await asyncio.sleep(600)
 
 async def main():
-    database = Database(Path(sys.argv[1]))
+    database = SqliteDatabase(Path(sys.argv[1]))
     runner = Runner(database, [Job(KIND, 600_000, work)], system_clock, lease_s=1.0)
     looking = asyncio.create_task(runner.run())
     while not any(state.finished_at for state in await database.read(rows.states)):
@@ -324,7 +325,7 @@ asyncio.run(main())
 def test_the_work_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     """`kill -9` of the holder: another process waits for the lease to run out, and does it."""
     path = tmp_path / "registry.db"
-    database = Database(path)
+    database = SqliteDatabase(path)
     database.migrate()
     database.close()
 
@@ -343,7 +344,7 @@ def test_the_work_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
         for process in (killed, heir):
             process.kill()
             process.communicate()
-    database = Database(path)
+    database = SqliteDatabase(path)
     [state] = asyncio.run(database.read(rows.states))
     assert (state.epoch, state.holder, state.failures) == (2, None, 0)
     database.close()
