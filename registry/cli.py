@@ -93,8 +93,8 @@ def _limits(settings: Settings) -> "ConnectionLimits":
 @main.command()
 @settings_options
 def migrate(config_file: Path | None, **flags: object) -> None:
-    """Bring the database to the schema of this version. `serve` does this by itself on SQLite, and on a PostgreSQL database
-    that is empty."""
+    """Bring the database to the schema of this version. `serve` does this by itself on SQLite, and on a PostgreSQL
+    database that is empty."""
     settings = read_settings(flags, config_file)
     from registry.app import open_database
 

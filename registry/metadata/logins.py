@@ -19,7 +19,6 @@ def count_attempt(
 ) -> dict[str, tuple[int, int]]:
     """Count one more attempt of each subject, which stands until `forgive`; returns for each how many there were in
     this window with this one, and when it began (ms since 1970 UTC)."""
-    _forget_expired(connection, before=now - window_ms)
     begun = login_failures.c.since
     # One that began in the future was written by a clock that was wrong.
     fresh = or_(begun <= now - window_ms, begun > now)
@@ -37,11 +36,15 @@ def count_attempt(
     rows = connection.execute(
         select(login_failures.c.subject, login_failures.c.attempts, begun).where(login_failures.c.subject.in_(subjects))
     )
-    return {row[0]: (row[1], row[2]) for row in rows}
+    found = {row[0]: (row[1], row[2]) for row in rows}
+    _forget_expired(connection, before=now - window_ms)
+    return found
 
 
 def forgive(connection: Connection, subjects: list[str]) -> None:
     """The attempt was none: take it back from each subject."""
+    in_order = select(login_failures.c.subject).where(login_failures.c.subject.in_(subjects))
+    connection.execute(in_order.order_by(login_failures.c.subject).with_for_update())
     connection.execute(
         update(login_failures)
         .where(login_failures.c.subject.in_(subjects), login_failures.c.attempts > 0)
@@ -55,6 +58,12 @@ def clear(connection: Connection, subject: str) -> None:
 
 
 def _forget_expired(connection: Connection, *, before: int) -> None:
-    """A few of those whose window is over, so that the table stays as small as the window."""
-    old = select(login_failures.c.subject).where(login_failures.c.since < before).limit(_EXPIRED_PER_ATTEMPT)
+    """A few of those whose window is over, so that the table stays as small as the window. Not those that somebody
+    holds: who waited for them while holding others could be waited for."""
+    old = (
+        select(login_failures.c.subject)
+        .where(login_failures.c.since < before)
+        .limit(_EXPIRED_PER_ATTEMPT)
+        .with_for_update(skip_locked=True)
+    )
     connection.execute(delete(login_failures).where(login_failures.c.subject.in_(old)))

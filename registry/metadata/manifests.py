@@ -10,6 +10,7 @@ from registry.core.digest import Digest
 from registry.core.limits import INDEX_MAX_DEPTH, REFERRER_MAX_BYTES, SIZE_MAX
 from registry.core.manifest import Descriptor, Manifest
 from registry.core.names import Reference
+from registry.metadata import locks
 from registry.metadata.insert import insert
 from registry.metadata.schema import (
     blobs,
@@ -56,6 +57,31 @@ _LINK_BLOBS = (
         .exists()
     )
     .values(linked_digest=manifest_blobs.c.digest)
+)
+_ABSENT = (
+    select(manifest_blobs.c.digest)
+    .where(manifest_blobs.c.manifest_id == bindparam("manifest"), manifest_blobs.c.linked_digest.is_(None))
+    .where(
+        ~select(repository_blobs.c.digest)
+        .where(
+            repository_blobs.c.repository_id == manifest_blobs.c.repository_id,
+            repository_blobs.c.digest == manifest_blobs.c.digest,
+        )
+        .exists()
+    )
+    .limit(1)
+)
+_HOLD_BLOBS = (
+    select(blobs.c.digest)
+    .where(
+        blobs.c.digest.in_(
+            select(manifest_blobs.c.digest).where(
+                manifest_blobs.c.manifest_id == bindparam("manifest"), manifest_blobs.c.linked_digest.is_(None)
+            )
+        )
+    )
+    .order_by(blobs.c.digest)
+    .with_for_update(read=True, key_share=True)
 )
 _CHILD = (
     select(manifests.c.id)
@@ -128,6 +154,17 @@ _MEASURE = (
     .where(manifests.c.id == bindparam("manifest"))
     .values(total_size=bindparam("bytes"), depth=bindparam("levels"))
 )
+_ABOUT_TO_PROTECT = (
+    select(blobs.c.digest)
+    .where(blobs.c.protect_until < bindparam("until"))
+    .where(
+        blobs.c.digest.in_(
+            select(manifest_blobs.c.linked_digest).where(manifest_blobs.c.manifest_id == bindparam("manifest"))
+        )
+    )
+    .order_by(blobs.c.digest)
+    .with_for_update(key_share=True)
+)
 _PROTECT_BLOBS = (
     update(blobs)
     .where(blobs.c.protect_until < bindparam("until"))
@@ -183,6 +220,7 @@ def add(
     now: int,
 ) -> tuple[int, bool]:
     """Store a manifest and its edges; returns its id and whether it is new. Edges are asserted again for a known one.
+    The repository is held alone.
 
     Edges to content that the repository holds get their target, in both directions.
     """
@@ -237,6 +275,11 @@ def _assert_edges(connection: Connection, repository_id: int, manifest_id: int, 
     if manifest.blobs:
         rows = [_edge(repository_id, entry, manifest_id=manifest_id) for entry in manifest.blobs]
         connection.execute(insert(connection, manifest_blobs).on_conflict_do_nothing(), rows)
+        if connection.execute(_ABSENT, {"manifest": manifest_id}).first() is not None:
+            # A blob that arrives at this moment would not see the edge, and the edge not the blob.
+            locks.no_blob_arrives(connection, repository_id)
+        # In their order; from here nothing that is found takes them away.
+        connection.execute(_HOLD_BLOBS, {"manifest": manifest_id})
         connection.execute(_LINK_BLOBS, {"manifest": manifest_id})
     if manifest.children:
         rows = [_edge(repository_id, entry, parent_id=manifest_id) for entry in manifest.children]
@@ -282,12 +325,16 @@ def measure(connection: Connection, manifest_id: int, manifest: Manifest) -> Hel
 
 def protect_blobs(connection: Connection, manifest_id: int, *, until: int) -> None:
     """Lengthen the leases of the blobs of a manifest that is about to go."""
+    connection.execute(_ABOUT_TO_PROTECT, {"manifest": manifest_id, "until": until})
     connection.execute(_PROTECT_BLOBS, {"manifest": manifest_id, "until": until})
 
 
 def remove(connection: Connection, manifest_id: int) -> None:
     """Delete a manifest that no tag points to; parents and referrers keep its digest and lose the target."""
     connection.execute(delete(manifests).where(manifests.c.id == manifest_id))
+
+
+_ROWS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +366,9 @@ def referrers(connection: Connection, repository_id: int, query: ReferrersQuery)
     size = last = 0
     if query.count == 0:
         return ReferrersPage([], None)
-    with connection.execute(statement.limit(query.count + 1), parameters) as rows:
+    # In pieces: what is beyond the budget is not fetched.
+    statement = statement.limit(query.count + 1).execution_options(yield_per=_ROWS_AT_ONCE)
+    with connection.execute(statement, parameters) as rows:
         for row in rows:
             size += len(row[1].encode("utf-8")) + 1
             if found and (size > query.budget_bytes or len(found) == query.count):

@@ -106,13 +106,19 @@ class Repositories:
                 pass
 
     async def _empty(self, repository_id: int) -> bool:
-        return await self._write(
-            lambda connection, now: repositories.empty_step(connection, repository_id, count=STEP_ROWS, now=now)
+        now = self.clock()
+        return await self.database.write(
+            lambda connection: repositories.empty_step(connection, repository_id, count=STEP_ROWS, now=now)
         )
 
     async def _write(self, change: Callable[[Connection, int], T]) -> T:
         now = self.clock()
-        return await self.database.write(lambda connection: change(connection, now))
+
+        def locked(connection: Connection) -> T:
+            access.lock_changes(connection)
+            return change(connection, now)
+
+        return await self.database.write(locked)
 
 
 def _existing(connection: Connection, name: RepositoryName) -> Repository:
