@@ -20,7 +20,6 @@ from registry.app import Stores
 from registry.jobs.scrub import Scrub
 from registry.metadata import installation
 from registry.metadata.installation import Stats
-from registry.services.clock import system_clock
 
 
 def print_stats(stores: Stores, *, as_json: bool) -> None:
@@ -65,7 +64,7 @@ async def _scrub(stores: Stores) -> int:
         stats: Stats = await stores.database.read(installation.stats)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("scrub", total=stats.blob_bytes)
-            async for scrubbed in Scrub(stores.database, stores.blobs, system_clock).run():
+            async for scrubbed in Scrub(stores.database, stores.blobs, stores.clock).run():
                 read += 1
                 progress.advance(task, scrubbed.object.size)
                 if scrubbed.problem is not None:

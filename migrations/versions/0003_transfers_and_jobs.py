@@ -59,6 +59,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_transfer_parts")),
         comment="The parts of a multipart upload that the object store has acknowledged.",
     )
+    # Referrers are listed by id. Nothing asks who made a repository, but for the row that is found by name.
+    op.create_index(
+        "ix_manifests_repository_id_subject_digest_id",
+        "manifests",
+        ["repository_id", "subject_digest", "id"],
+        unique=False,
+    )
+    op.drop_index("ix_manifests_repository_id_subject_digest", "manifests")
+    op.drop_index("ix_repositories_created_by", "repositories")
     op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
     # 0: what is stored already, and what the previous version stores while both run, is looked at once.
     some = sa.text("review_at IS NOT NULL")

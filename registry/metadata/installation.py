@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import BigInteger, cast, delete, exists, extract, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from registry.metadata.insert import insert as insert_or
@@ -30,6 +30,16 @@ def create(connection: Connection, made: Installed, *, now: int) -> Installed:
     found = find(connection)
     assert found is not None
     return found
+
+
+_CLOCK = select(cast(extract("epoch", func.clock_timestamp()) * 1000, BigInteger))
+
+
+def clock(connection: Connection) -> int | None:
+    """What the clock of the database says, in ms since 1970 UTC; None where it is that of this machine."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return connection.execute(_CLOCK).scalar_one()
 
 
 def touch(connection: Connection) -> None:
