@@ -220,7 +220,7 @@ def key_rotate(at_once: bool, **flags: Any) -> None:
     from registry.app import keys_of
 
     async def work(desk: Desk) -> str:
-        keys = keys_of(desk.settings, desk.stores.database, may_make_secret=at_once)
+        keys = keys_of(desk.settings, desk.stores.database, desk.stores.clock, may_make_secret=at_once)
         return await keys.rotate(desk.actor, at_once=at_once)
 
     click.echo(f"the new key is {at_desk(flags, work)}")

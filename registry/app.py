@@ -37,7 +37,7 @@ from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
-from registry.services.clock import system_clock
+from registry.services.clock import Clock, SharedClock
 from registry.services.first_admin import FirstAdmin
 from registry.services.installation import Installation
 from registry.services.keys import Keys
@@ -59,11 +59,13 @@ class Stores:
 
     database: Database
     blobs: BlobStore
+    clock: SharedClock
 
     async def open(self, *, check: bool = False) -> None:
         """Check that the two belong together, and with `check` that blobs can really be written. Raises WrongPair,
         Unavailable."""
-        await Installation(self.database, self.blobs, system_clock).open()
+        await self.clock.measure()
+        await Installation(self.database, self.blobs, self.clock).open()
         if check:
             await self.blobs.check()
 
@@ -112,14 +114,14 @@ def _open_postgresql(settings: Settings) -> Database:
     )
 
 
-def open_blobs(settings: Settings, database: Database) -> BlobStore:
+def open_blobs(settings: Settings, database: Database, clock: Clock) -> BlobStore:
     """The blob store of these settings; one in S3 keeps its ledger in the database. Raises Unavailable, OSError."""
     if settings.is_on_s3:
-        return _open_s3(settings, database)
+        return _open_s3(settings, database, clock)
     return FilesystemStore(settings.storage_path, reserve_bytes=settings.storage_reserve_bytes)
 
 
-def _open_s3(settings: Settings, database: Database) -> BlobStore:
+def _open_s3(settings: Settings, database: Database, clock: Clock) -> BlobStore:
     from registry.blobstore import s3, s3_client, s3_location, spool
 
     location = s3_location.parse(settings.storage_url)
@@ -134,9 +136,9 @@ def _open_s3(settings: Settings, database: Database) -> BlobStore:
         direct = s3_client.Direct(settings.storage_public_endpoint, settings.storage_redirect_ttl_s)
     return s3.S3Store(
         s3_client.S3Client(location, credentials, connections=s3.CONNECTIONS),
-        Transfers(database, system_clock),
+        Transfers(database, clock),
         spool.Spool(settings.spool_path, reserve_bytes=settings.storage_reserve_bytes),
-        system_clock,
+        clock,
         direct=direct,
     )
 
@@ -153,7 +155,8 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
             database.prepare()
         else:
             database.require_current()
-        stores = Stores(database, open_blobs(settings, database))
+        clock = SharedClock(database)
+        stores = Stores(database, open_blobs(settings, database, clock), clock)
     except BaseException:
         database.close()
         raise
@@ -165,11 +168,11 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
     return stores
 
 
-def keys_of(settings: Settings, database: Database, *, may_make_secret: bool = False) -> Keys:
+def keys_of(settings: Settings, database: Database, clock: Clock, *, may_make_secret: bool = False) -> Keys:
     """The signing keys. Only who knows that there is none to open yet may make a secret. Raises SecretUnusable,
     OSError."""
     load = sealing.load_or_make if may_make_secret else sealing.load
-    return Keys(database, load(settings.secret_path), system_clock)
+    return Keys(database, load(settings.secret_path), clock)
 
 
 def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin | None:
@@ -178,10 +181,10 @@ def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin 
 
     async def make() -> FirstAdmin | None:
         is_first = not await stores.database.read(token_rows.have_keys)
-        await keys_of(settings, stores.database, may_make_secret=is_first).ensure()
+        await keys_of(settings, stores.database, stores.clock, may_make_secret=is_first).ensure()
         passwords = Passwords()
         try:
-            accounts = Accounts(stores.database, passwords, system_clock)
+            accounts = Accounts(stores.database, passwords, stores.clock)
             written: Path = settings.data / ADMIN_PASSWORD_FILE
             return await first_admin.ensure(accounts, settings.admin_password_file, written)
         finally:
@@ -221,12 +224,13 @@ class Application:
         self._announce = announce
         self._data = settings.data.absolute()
         self._log = logging.getLogger("depotry")
-        self._readiness = Readiness({"database": stores.database.check, "storage": blobs.check})
-        self._house = House(settings, stores.database, blobs, port=ports[0])
-        self._following: asyncio.Task[None] | None = None
-        self._runner = Runner(stores.database, jobs_of(blobs, graces_of(settings)), system_clock, observer=metrics.jobs)
-        self._working: asyncio.Task[None] | None = None
+        self._readiness = Readiness(
+            {"database": stores.database.check, "storage": blobs.check, "clock": stores.clock.check}
+        )
+        self._house = House(settings, stores, blobs, port=ports[0])
+        self._runner = Runner(stores.database, jobs_of(blobs, graces_of(settings)), stores.clock, observer=metrics.jobs)
         self._works = settings.background_jobs
+        self._running: list[asyncio.Task[None]] = []
         self._observed = Observed(
             Dispatch(
                 DistributionApi(self._house.services()),
@@ -247,9 +251,10 @@ class Application:
     def started(self) -> None:
         """The listeners accept."""
         loop = asyncio.get_running_loop()
-        self._following = loop.create_task(self._house.changes.follow())
+        work = [self._house.changes.follow(), self._stores.clock.follow()]
         if self._works:
-            self._working = loop.create_task(self._runner.run())
+            work.append(self._runner.run())
+        self._running = [loop.create_task(one) for one in work]
         self._announce()
         self._log.info("started", extra={"version": __version__, "data": str(self._data)})
 
@@ -262,9 +267,8 @@ class Application:
     async def stop(self) -> None:
         """The last request has ended."""
         await self._runner.stop()
-        for task in (self._following, self._working):
-            if task is not None:
-                task.cancel()
+        for task in self._running:
+            task.cancel()
         self._house.passwords.close()
         await self._stores.close()
         self._log.info("stopped")
@@ -273,9 +277,12 @@ class Application:
 class House:
     """The use cases on these stores, wired together once."""
 
-    def __init__(self, settings: Settings, database: Database, blobs: BlobStore, *, port: int) -> None:
+    def __init__(self, settings: Settings, stores: Stores, blobs: BlobStore, *, port: int) -> None:
+        """`blobs` is the store of `stores`, observed."""
+        database = stores.database
         self._settings = settings
         self._database = database
+        self._clock = stores.clock
         self._blobs = blobs
         urls = settings.origins(port)
         self._origins = Origins(urls)
@@ -283,8 +290,8 @@ class House:
         self.changes = Changes(database)
         self.passwords = Passwords()
         # Where access is open nothing is signed, and no secret is needed.
-        unused = Keys(database, sealing.InstanceSecret(b""), system_clock)
-        self._keys = unused if settings.open else keys_of(settings, database)
+        unused = Keys(database, sealing.InstanceSecret(b""), self._clock)
+        self._keys = unused if settings.open else keys_of(settings, database, self._clock)
         self.changes.on_change.append(self._keys.forget)
         self._parties = Parties(self._origins.issuer, tuple(self._origins.services))
         self._access = Access(
@@ -296,25 +303,25 @@ class House:
         limits = LoginLimits(
             settings.login_failures_per_account, settings.login_failures_per_address, settings.login_window_s * 1000
         )
-        self._login = Login(database, self.changes, self.passwords, system_clock, limits)
+        self._login = Login(database, self.changes, self.passwords, self._clock, limits)
 
     def services(self) -> Services:
         """What the distribution API calls."""
-        settings, database, blobs = self._settings, self._database, self._blobs
+        settings, database, blobs, clock = self._settings, self._database, self._blobs, self._clock
         lease_ms = settings.lease_s * 1000
-        tickets = Tickets(self.changes, self._keys, self._parties)
+        tickets = Tickets(self.changes, self._keys, self._parties, clock)
         return Services(
-            pull=Pull(database, blobs, system_clock, lease_ms),
-            push=Push(database, blobs, system_clock, References(settings.references)),
+            pull=Pull(database, blobs, clock, lease_ms),
+            push=Push(database, blobs, clock, References(settings.references)),
             uploads=Uploads(
                 database,
                 blobs,
-                system_clock,
+                clock,
                 lease_ms,
                 ttl_ms=settings.upload_ttl_s * 1000,
                 open_per_account=settings.uploads_per_account,
             ),
-            remove=Remove(database, system_clock, lease_ms),
+            remove=Remove(database, clock, lease_ms),
             catalog=Catalog(database, is_open=settings.open),
             manifest_max_bytes=settings.manifest_max_bytes,
             verify_on_read=settings.verify_on_read,
@@ -330,7 +337,7 @@ class House:
             self._database,
             self._access,
             self._keys,
-            system_clock,
+            self._clock,
             self._parties,
             token_ttl_s=settings.token_ttl_s,
             refresh_ttl_s=settings.refresh_token_ttl_s,
@@ -339,7 +346,7 @@ class House:
             login=self._login,
             tokens=tokens,
             keys=self._keys,
-            accounts=Accounts(self._database, self.passwords, system_clock),
+            accounts=Accounts(self._database, self.passwords, self._clock),
             origins=self._origins,
             limit=self._limit,
             sign_up_is_open=settings.sign_up,

@@ -26,7 +26,6 @@ from registry.jobs.upkeep import COLLECT, EXPIRE, REMOVE_DEAD, REVIEW_ALL, ROUND
 from registry.metadata import collection, installation
 from registry.metadata.collection import Account
 from registry.metadata.installation import Stats
-from registry.services.clock import system_clock
 
 
 def print_stats(stores: Stores, *, as_json: bool) -> None:
@@ -71,7 +70,7 @@ async def _scrub(stores: Stores) -> int:
         stats: Stats = await stores.database.read(installation.stats)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("scrub", total=stats.blob_bytes)
-            async for scrubbed in Scrub(stores.database, stores.blobs, system_clock).run():
+            async for scrubbed in Scrub(stores.database, stores.blobs, stores.clock).run():
                 read += 1
                 progress.advance(task, scrubbed.object.size)
                 if scrubbed.problem is not None:
@@ -118,7 +117,7 @@ async def _print_account(stores: Stores, graces: Graces, *, as_json: bool) -> No
 
 
 async def _account(stores: Stores, graces: Graces) -> Account:
-    now = system_clock()
+    now = stores.clock()
     before = now - graces.removal_grace_ms
     return await stores.database.read(lambda connection: collection.account(connection, now=now, dead_before=before))
 
@@ -129,7 +128,7 @@ def run_round(stores: Stores, graces: Graces, *, full: bool, as_json: bool) -> N
 
 
 async def _run_round(stores: Stores, graces: Graces, *, full: bool, as_json: bool) -> None:
-    runner = Runner(stores.database, jobs_of(stores.blobs, graces), system_clock)
+    runner = Runner(stores.database, jobs_of(stores.blobs, graces), stores.clock)
     did: dict[str, dict[str, int]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeRemainingColumn())
     try:

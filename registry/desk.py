@@ -41,7 +41,6 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
     from registry.auth.passwords import Passwords
     from registry.core.access import Actor
     from registry.services.accounts import Accounts
-    from registry.services.clock import system_clock
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
 
@@ -51,9 +50,9 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
     desk = Desk(
         settings,
         stores,
-        Accounts(stores.database, passwords, system_clock),
-        Repositories(stores.database, system_clock, settings.lease_s * 1000),
-        PersonalTokens(stores.database, system_clock),
+        Accounts(stores.database, passwords, stores.clock),
+        Repositories(stores.database, stores.clock, settings.lease_s * 1000),
+        PersonalTokens(stores.database, stores.clock),
         Actor(None, _system_user(), "command line"),
     )
 

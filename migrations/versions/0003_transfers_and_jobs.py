@@ -61,6 +61,15 @@ def upgrade() -> None:
     )
     # Counted by the newer version only; for it, what the previous one has counted still runs.
     op.add_column("login_failures", sa.Column("failed", sa.Integer(), nullable=False, server_default="0"))
+    # Referrers are listed by id. Nothing asks who made a repository, but for the row that is found by name.
+    op.create_index(
+        "ix_manifests_repository_id_subject_digest_id",
+        "manifests",
+        ["repository_id", "subject_digest", "id"],
+        unique=False,
+    )
+    op.drop_index("ix_manifests_repository_id_subject_digest", "manifests")
+    op.drop_index("ix_repositories_created_by", "repositories")
     op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
     # 0: what is stored already, and what the previous version stores while both run, is looked at once.
     some = sa.text("review_at IS NOT NULL")

@@ -10,6 +10,7 @@ from registry.core.access import Facts, RepositoryAccess, Role, TokenLimits, Vis
 from registry.core.errors import Unauthenticated
 from registry.core.limits import CHANGES_KEPT_MS
 from registry.core.names import RepositoryName
+from registry.metadata.notices import notify
 from registry.metadata.schema import (
     BigId,
     access_changes,
@@ -200,9 +201,17 @@ def may_pull_somewhere(
 
 # Changes
 
+_LOCK_CHANGES = select(installation.c.id).with_for_update(key_share=True)
+
+
+def lock_changes(connection: Connection) -> None:
+    """The first statement of every transaction that will note changes, or that decides by what others of them do: they
+    run one after the other, so that what they look at stays until they end."""
+    connection.execute(_LOCK_CHANGES)
+
 
 def note_changes(connection: Connection, subjects: Iterable[str], *, now: int) -> None:
-    """What was decided about these before is void once this commits.
+    """What was decided about these before is void once this commits. After `lock_changes`.
 
     The revision is a row that everybody who changes access locks, so revisions become visible in their order.
     """
@@ -214,6 +223,7 @@ def note_changes(connection: Connection, subjects: Iterable[str], *, now: int) -
     connection.execute(delete(access_changes).where(access_changes.c.changed_at < now - CHANGES_KEPT_MS))
     rows = [{"revision": revision, "subject": subject, "changed_at": now} for subject in named]
     connection.execute(insert(access_changes), rows)
+    notify(connection)
 
 
 _CHANGES = (

@@ -119,6 +119,21 @@ def add(connection: Connection, new: NewAccount, *, now: int) -> int | None:
     return account_id
 
 
+_LOCK = (
+    select(accounts.c.id, accounts.c.deleted_at)
+    .where(accounts.c.id.in_(bindparam("accounts", expanding=True)))
+    .order_by(accounts.c.id)
+    .with_for_update(key_share=True)
+)
+
+
+def lock(connection: Connection, *account_ids: int) -> bool:
+    """Nobody else changes these accounts, or gives them tokens, until the transaction ends; False if one of them is
+    gone."""
+    rows = connection.execute(_LOCK, {"accounts": list(account_ids)}).all()
+    return len(rows) == len(account_ids) and all(row.deleted_at is None for row in rows)
+
+
 def set_password(connection: Connection, account_id: int, password_hash: str) -> None:
     """Replace the stored hash."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(password_hash=password_hash))

@@ -6,6 +6,7 @@ from sqlalchemy import Update, bindparam, case, delete, exists, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
+from registry.core.errors import Unavailable
 from registry.metadata.insert import insert
 from registry.metadata.schema import blobs, manifest_blobs, manifests, objects, repository_blobs
 
@@ -51,7 +52,7 @@ _BLOB = (
     select(blobs.c.object_id, blobs.c.protect_until, objects.c.corrupt_at)
     .join(objects, objects.c.id == blobs.c.object_id)
     .where(blobs.c.digest == bindparam("digest"))
-    .with_for_update(of=blobs)
+    .with_for_update(of=blobs, key_share=True)
 )
 _PROTECT = (
     update(blobs)
@@ -148,26 +149,51 @@ class NewObject:
     size: int
 
 
-def publish(connection: Connection, new: NewObject, *, broken: int | None, until: int, now: int) -> bool:
-    """Make content available (T3 of the storage protocol); True if it is served from the new object from now on.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What became of a new object: whether its blob is served from it, and from which object it was served before."""
 
-    A healthy blob of this digest stays on the object it has, and the new one is dead. One that is known as corrupt,
-    or whose object is `broken`, moves to the new object.
+    is_served: bool
+    replaced: int | None = None
+
+
+def claim(connection: Connection, new: NewObject, *, broken: int | None, until: int, now: int) -> Claim:
+    """Make content available (the first half of T3 of the storage protocol; `settle` is the other). Whoever else
+    publishes the same digest waits.
+
+    A healthy blob of this digest stays on the object it has. One that is known as corrupt, or whose object is `broken`,
+    moves to the new object.
     """
     packed = new.digest.pack()
-    existing = connection.execute(_BLOB, {"digest": packed}).first()
-    if existing is not None and existing[2] is None and existing[0] != broken:
-        protect(connection, new.digest, until=until)
-        _once(connection, _DUPLICATE, {"object": new.object_id, "blob": packed, "bytes": new.size, "now": now})
-        return False
-    _once(connection, _BECOME_LIVE, {"object": new.object_id, "blob": packed, "bytes": new.size})
     row = {"size": new.size, "object_id": new.object_id, "protect_until": until, "review_at": until}
-    if existing is None:
-        connection.execute(insert(connection, blobs), {"digest": packed, "created_at": now, **row})
-    else:
-        connection.execute(update(blobs).where(blobs.c.digest == packed), row)
-        _once(connection, _RETIRE, {"object": existing[0], "now": now})
-    return True
+    statement = insert(connection, blobs).on_conflict_do_nothing()
+    for _ in range(_CLAIM_TRIES):
+        existing = connection.execute(_BLOB, {"digest": packed}).first()
+        if existing is not None and existing[2] is None and existing[0] != broken:
+            protect(connection, new.digest, until=until)
+            return Claim(is_served=False)
+        if existing is not None:
+            connection.execute(update(blobs).where(blobs.c.digest == packed), row)
+            return Claim(is_served=True, replaced=existing[0])
+        if connection.execute(statement, {"digest": packed, "created_at": now, **row}).rowcount == 1:
+            return Claim(is_served=True)
+        # Another one was quicker: its blob is looked at.
+    raise Unavailable("the blob is made and collected all the time", retry_after_s=1)
+
+
+_CLAIM_TRIES = 5
+
+
+def settle(connection: Connection, new: NewObject, claimed: Claim, *, now: int) -> None:
+    """The objects of a claim: the new one is live, or dead where it is not needed; the one before it is dead. After the
+    upload has ended: then nobody else takes the new one away."""
+    made = {"object": new.object_id, "blob": new.digest.pack(), "bytes": new.size}
+    if not claimed.is_served:
+        _once(connection, _DUPLICATE, {**made, "now": now})
+        return
+    _once(connection, _BECOME_LIVE, made)
+    if claimed.replaced is not None:
+        _once(connection, _RETIRE, {"object": claimed.replaced, "now": now})
 
 
 def abandon(connection: Connection, object_id: int, *, now: int) -> None:
@@ -188,7 +214,8 @@ def _once(connection: Connection, step: Update, parameters: dict[str, object]) -
 
 
 def link(connection: Connection, repository_id: int, digest: Digest, *, now: int) -> None:
-    """Show a blob in a repository, also to the manifests that were waiting for it."""
+    """Show a blob that is held in a repository, also to the manifests that were waiting for it. After
+    `locks.blob_arrives`."""
     packed = digest.pack()
     row = {"repository_id": repository_id, "digest": packed, "created_at": now}
     connection.execute(insert(connection, repository_blobs).on_conflict_do_nothing(), row)
@@ -215,7 +242,7 @@ def users(connection: Connection, repository_id: int, digest: Digest, *, count: 
 
 def mark_corrupt(connection: Connection, object_id: int, *, now: int) -> None:
     """This object's bytes are not what they should be: the next push of its digest replaces it."""
-    where = (objects.c.id == object_id, objects.c.corrupt_at.is_(None))
+    where = (objects.c.id == object_id, objects.c.state == "live", objects.c.corrupt_at.is_(None))
     connection.execute(update(objects).where(*where).values(corrupt_at=now))
 
 

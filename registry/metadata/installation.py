@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import BigInteger, cast, delete, exists, extract, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from registry.metadata import collection
@@ -33,9 +33,20 @@ def create(connection: Connection, made: Installed, *, now: int) -> Installed:
     return found
 
 
+_CLOCK = select(cast(extract("epoch", func.clock_timestamp()) * 1000, BigInteger))
+
+
+def clock(connection: Connection) -> int | None:
+    """What the clock of the database says, in ms since 1970 UTC; None where it is that of this machine."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return connection.execute(_CLOCK).scalar_one()
+
+
 def touch(connection: Connection) -> None:
-    """Write the row as it is, to learn whether writing works."""
-    connection.execute(update(installation).values(identity=installation.c.identity))
+    """Write the row as it is, to learn whether writing works. Where somebody holds it, that somebody writes already."""
+    free = select(installation.c.id).with_for_update(skip_locked=True)
+    connection.execute(update(installation).where(installation.c.id.in_(free)).values(identity=installation.c.identity))
 
 
 def has_content(connection: Connection) -> bool:

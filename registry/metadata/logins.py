@@ -29,7 +29,6 @@ def account_subject(name: str) -> str:
 def count_attempt(connection: Connection, subjects: list[str], *, now: int, window_ms: int) -> dict[str, Count]:
     """Count one more attempt of each subject, which runs until `forgive` or `fail`; returns the counts of each, with
     this one."""
-    forget_expired(connection, before=now - window_ms, count=_EXPIRED_PER_ATTEMPT)
     begun = login_failures.c.since
     # One that began in the future was written by a clock that was wrong.
     fresh = or_(begun <= now - window_ms, begun > now)
@@ -47,7 +46,9 @@ def count_attempt(connection: Connection, subjects: list[str], *, now: int, wind
         )
     columns = (login_failures.c.subject, login_failures.c.attempts, login_failures.c.failed, begun)
     rows = connection.execute(select(*columns).where(login_failures.c.subject.in_(subjects)))
-    return {row[0]: Count(row[1], row[2], row[3]) for row in rows}
+    found = {row[0]: Count(row[1], row[2], row[3]) for row in rows}
+    forget_expired(connection, before=now - window_ms, count=_EXPIRED_PER_ATTEMPT)
+    return found
 
 
 def fail(connection: Connection, subjects: list[str]) -> None:
@@ -59,6 +60,8 @@ def fail(connection: Connection, subjects: list[str]) -> None:
 
 def forgive(connection: Connection, subjects: list[str]) -> None:
     """The attempt was none: take it back from each subject."""
+    in_order = select(login_failures.c.subject).where(login_failures.c.subject.in_(subjects))
+    connection.execute(in_order.order_by(login_failures.c.subject).with_for_update())
     connection.execute(
         update(login_failures)
         .where(login_failures.c.subject.in_(subjects), login_failures.c.attempts > 0)
@@ -73,6 +76,11 @@ def clear(connection: Connection, subject: str) -> None:
 
 def forget_expired(connection: Connection, *, before: int, count: int) -> int:
     """Remove up to `count` of those whose window is over, so that the table stays as small as the window; returns how
-    many."""
-    old = select(login_failures.c.subject).where(login_failures.c.since < before).limit(count)
+    many. Not those that somebody holds: who waited for them while holding others could be waited for."""
+    old = (
+        select(login_failures.c.subject)
+        .where(login_failures.c.since < before)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
     return connection.execute(delete(login_failures).where(login_failures.c.subject.in_(old))).rowcount

@@ -10,6 +10,7 @@ from registry.core.digest import Digest
 from registry.core.limits import INDEX_MAX_DEPTH, REFERRER_MAX_BYTES, SIZE_MAX
 from registry.core.manifest import Descriptor, Manifest
 from registry.core.names import Reference
+from registry.metadata import locks
 from registry.metadata.insert import insert
 from registry.metadata.schema import (
     blobs,
@@ -57,7 +58,20 @@ _LINK_BLOBS = (
     )
     .values(linked_digest=manifest_blobs.c.digest)
 )
-_KEEP_BLOBS = (
+_ABSENT = (
+    select(manifest_blobs.c.digest)
+    .where(manifest_blobs.c.manifest_id == bindparam("manifest"), manifest_blobs.c.linked_digest.is_(None))
+    .where(
+        ~select(repository_blobs.c.digest)
+        .where(
+            repository_blobs.c.repository_id == manifest_blobs.c.repository_id,
+            repository_blobs.c.digest == manifest_blobs.c.digest,
+        )
+        .exists()
+    )
+    .limit(1)
+)
+_HOLD_BLOBS = (
     select(blobs.c.digest)
     .where(
         blobs.c.digest.in_(
@@ -194,6 +208,7 @@ def add(
     now: int,
 ) -> tuple[int, bool]:
     """Store a manifest and its edges; returns its id and whether it is new. Edges are asserted again for a known one.
+    The repository is held alone.
 
     Edges to content that the repository holds get their target, in both directions.
     """
@@ -248,8 +263,11 @@ def _assert_edges(connection: Connection, repository_id: int, manifest_id: int, 
     if manifest.blobs:
         rows = [_edge(repository_id, entry, manifest_id=manifest_id) for entry in manifest.blobs]
         connection.execute(insert(connection, manifest_blobs).on_conflict_do_nothing(), rows)
-        # Collection waits for this transaction, or is done with a blob before the next statement looks for it.
-        connection.execute(_KEEP_BLOBS, {"manifest": manifest_id})
+        if connection.execute(_ABSENT, {"manifest": manifest_id}).first() is not None:
+            # A blob that arrives at this moment would not see the edge, and the edge not the blob.
+            locks.no_blob_arrives(connection, repository_id)
+        # In their order; from here nothing that is found takes them away.
+        connection.execute(_HOLD_BLOBS, {"manifest": manifest_id})
         connection.execute(_LINK_BLOBS, {"manifest": manifest_id})
     if manifest.children:
         rows = [_edge(repository_id, entry, parent_id=manifest_id) for entry in manifest.children]
@@ -306,6 +324,9 @@ def remove(connection: Connection, manifest_id: int) -> None:
     connection.execute(delete(manifests).where(manifests.c.id == manifest_id))
 
 
+_ROWS_AT_ONCE = 100
+
+
 @dataclass(frozen=True, slots=True)
 class ReferrersPage:
     """Descriptors as JSON texts, and the id to go on after, None at the end."""
@@ -335,7 +356,9 @@ def referrers(connection: Connection, repository_id: int, query: ReferrersQuery)
     size = last = 0
     if query.count == 0:
         return ReferrersPage([], None)
-    with connection.execute(statement.limit(query.count + 1), parameters) as rows:
+    # In pieces: what is beyond the budget is not fetched.
+    statement = statement.limit(query.count + 1).execution_options(yield_per=_ROWS_AT_ONCE)
+    with connection.execute(statement, parameters) as rows:
         for row in rows:
             size += len(row[1].encode("utf-8")) + 1
             if found and (size > query.budget_bytes or len(found) == query.count):

@@ -1,12 +1,13 @@
 """Repositories: found by name, made on the first push, and let go."""
 
 from dataclasses import dataclass
+from enum import Enum
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.access import RepositoryAccess, Visibility
-from registry.core.errors import NameUnknown
+from registry.core.errors import NameUnknown, Unavailable
 from registry.core.names import RepositoryName
 from registry.metadata.insert import insert
 from registry.metadata.manifests import protect_blobs
@@ -23,11 +24,35 @@ from registry.metadata.schema import (
 )
 
 _FIND = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
-_LOCK = (
-    select(repositories.c.id)
-    .where(repositories.c.id == bindparam("id"), repositories.c.deleted_at.is_(None))
-    .with_for_update(read=True, key_share=True)
+
+
+class Hold(Enum):
+    """How a transaction holds a repository. Each keeps it from being deleted."""
+
+    SHARED = "shared"
+    """Beside others: uploads, and blobs that arrive."""
+    ALONE = "alone"
+    """The only one that changes manifests and tags in it, or takes blobs out: edges, tags and their history are decided
+    by what is there. Blobs may arrive meanwhile."""
+
+
+def _held(condition: ColumnElement[bool]) -> dict[Hold, Select[int]]:
+    """A question for a repository that is there, with each hold."""
+    there = select(repositories.c.id).where(condition, repositories.c.deleted_at.is_(None))
+    return {
+        Hold.SHARED: there.with_for_update(read=True, key_share=True),
+        Hold.ALONE: there.with_for_update(key_share=True),
+    }
+
+
+_BY_ID = _held(repositories.c.id == bindparam("id"))
+_BY_NAME = _held(repositories.c.name == bindparam("name"))
+_NAMESPACE = (
+    select(accounts.c.id)
+    .where(accounts.c.id == bindparam("id"), accounts.c.deleted_at.is_(None))
+    .with_for_update(read=True)
 )
+_EMPTYING = select(repositories.c.id).where(repositories.c.id == bindparam("id")).with_for_update()
 
 
 def find(connection: Connection, name: RepositoryName) -> int | None:
@@ -36,18 +61,43 @@ def find(connection: Connection, name: RepositoryName) -> int | None:
     return found
 
 
-def lock(connection: Connection, access: RepositoryAccess) -> int:
-    """The id of the repository, which stays until the transaction ends. Raises NameUnknown."""
-    if access.id is None or connection.execute(_LOCK, {"id": access.id}).scalar() is None:
+def lock(connection: Connection, access: RepositoryAccess, hold: Hold = Hold.SHARED) -> int:
+    """The id of the repository, which is held until the transaction ends. Raises NameUnknown."""
+    if access.id is None or connection.execute(_BY_ID[hold], {"id": access.id}).scalar() is None:
         raise NameUnknown("no such repository", name=access.name)
     return access.id
 
 
-def ensure(connection: Connection, access: RepositoryAccess, *, now: int) -> tuple[int, bool]:
-    """The id of the repository, which stays until the transaction ends, and whether it was made now: it is if there was
-    none when access was decided. Raises NameUnknown for one that has been deleted since."""
+def ensure(connection: Connection, access: RepositoryAccess, hold: Hold = Hold.SHARED, *, now: int) -> tuple[int, bool]:
+    """The id of the repository, which is held until the transaction ends, and whether it was made now: it is if there
+    was none when access was decided. Raises NameUnknown for one that has been deleted since, or whose namespace was."""
     if access.id is not None:
-        return lock(connection, access), False
+        return lock(connection, access, hold), False
+    _require_namespace(connection, access)
+    for _ in range(_ENSURE_TRIES):
+        if _add(connection, access, now=now):
+            made = find(connection, access.name)
+            assert made is not None
+            return made, True
+        # Somebody else was quicker, and may have deleted it again since.
+        found: int | None = connection.execute(_BY_NAME[hold], {"name": access.name}).scalar()
+        if found is not None:
+            return found, False
+    raise Unavailable("the repository is made and deleted all the time", retry_after_s=1)
+
+
+_ENSURE_TRIES = 5
+
+
+def _require_namespace(connection: Connection, access: RepositoryAccess) -> None:
+    """A namespace that is about to be deleted is seen here, or sees what is made in it."""
+    if access.namespace_id is None:
+        return
+    if connection.execute(_NAMESPACE, {"id": access.namespace_id}).scalar() is None:
+        raise NameUnknown("the namespace of this repository is gone", name=access.name)
+
+
+def _add(connection: Connection, access: RepositoryAccess, *, now: int) -> bool:
     row = {
         "name": access.name,
         "created_at": now,
@@ -55,10 +105,8 @@ def ensure(connection: Connection, access: RepositoryAccess, *, now: int) -> tup
         "visibility": access.visibility.value,
         "created_by": access.actor.account_id,
     }
-    added = connection.execute(insert(connection, repositories).on_conflict_do_nothing(index_elements=["name"]), row)
-    found = find(connection, access.name)
-    assert found is not None
-    return found, added.rowcount == 1
+    statement = insert(connection, repositories).on_conflict_do_nothing(index_elements=["name"])
+    return bool(connection.execute(statement, row).rowcount == 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +194,8 @@ def empty_step(connection: Connection, repository_id: int, *, count: int, now: i
     """Remove up to `count` rows of each kind of what a deleted repository holds; False once nothing is left and the
     repository is gone. The blobs of its manifests are kept by their leases until `until` at least, and reviewed then;
     uploads that are still open die."""
+    if connection.execute(_EMPTYING, {"id": repository_id}).scalar() is None:
+        return False
     removed = _end_uploads(connection, repository_id, count=count, now=now)
     # What refers comes before what is referred to.
     for table, key in (
@@ -169,7 +219,13 @@ def empty_step(connection: Connection, repository_id: int, *, count: int, now: i
 
 
 def _end_uploads(connection: Connection, repository_id: int, *, count: int, now: int) -> int:
-    mine = select(uploads.c.id, uploads.c.object_id).where(uploads.c.repository_id == repository_id).limit(count)
+    mine = (
+        select(uploads.c.id, uploads.c.object_id)
+        .where(uploads.c.repository_id == repository_id)
+        .order_by(uploads.c.id)
+        .limit(count)
+        .with_for_update()
+    )
     rows = connection.execute(mine).all()
     if not rows:
         return 0

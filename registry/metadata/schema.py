@@ -2,8 +2,9 @@
 
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
 milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
-Lock order of writing transactions: installation (its revision), accounts, repositories, tags, manifests, blobs,
-repository_blobs, uploads, objects, transfers, jobs, outbox, audit.
+Lock order of writing transactions: installation (its revision), accounts, login_failures and tokens, repositories,
+tags, manifests, blobs, repository_blobs, uploads, objects, transfers, jobs, outbox, audit; rows of one table in the
+order of their keys. Advisory locks are in `locks`.
 """
 
 from sqlalchemy import (
@@ -125,7 +126,6 @@ repositories = Table(
     Column("deleted_at", BigInteger, nullable=True),
     Index("ix_repositories_namespace_id_name", "namespace_id", "name"),
     Index("ix_repositories_visibility_name", "visibility", "name"),
-    Index("ix_repositories_created_by", "created_by"),
     sqlite_autoincrement=True,
 )
 """`namespace_id` is NULL for what belongs to the instance. One that was deleted has lost its name, and is emptied."""
@@ -292,7 +292,7 @@ manifests = Table(
     Column("referrer_descriptor", Text, nullable=True),
     Column("payload", LargeBinary, nullable=False),
     UniqueConstraint("repository_id", "digest"),
-    Index("ix_manifests_repository_id_subject_digest", "repository_id", "subject_digest"),
+    Index("ix_manifests_repository_id_subject_digest_id", "repository_id", "subject_digest", "id"),
     Index("ix_manifests_subject_id", "subject_id"),
     comment="Manifests with their exact bytes. What a listing shows is worked out once, at push.",
     sqlite_autoincrement=True,

@@ -100,6 +100,10 @@ def begin(
     expires_at: int,
 ) -> int:
     """Write down a new upload and the object it will become; returns the object's id (T1)."""
+    if connection.dialect.name == "postgresql":
+        # A crash of the database must not take an id back: it would be given out a second time, while who had it first
+        # still writes under its name.
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
     created = connection.execute(insert(objects), {"state": "uploading", "created_at": now})
     object_id: int = created.inserted_primary_key[0]  # type: ignore[index]
     connection.execute(

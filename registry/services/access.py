@@ -15,12 +15,14 @@ from registry.core.access import (
     namespace_subject,
     repository_subject,
 )
+from registry.core.errors import Unavailable
 from registry.core.limits import FACTS_CACHED
 from registry.core.names import RepositoryName
 from registry.metadata import access, repositories
 from registry.metadata.database import Database
 from registry.services.changes import Changes
 
+_READ_TRIES = 5
 EVERYBODY = Principal(None, "", "none")
 """Who has not logged in."""
 
@@ -59,7 +61,12 @@ class Access:
         await self._changes.require_fresh()
         key = (principal.account_id, name)
         facts = self._facts.get(key)
-        if facts is None or not self._changes.hold(self._subjects(principal, facts), facts.revision):
+        tries = 0
+        # Asked again: while they were being read, others may have heard of a change that they do not know.
+        while facts is None or not self._changes.hold(self._subjects(principal, facts), facts.revision):
+            if tries == _READ_TRIES:
+                raise Unavailable("access changes faster than it can be read", retry_after_s=1)
+            tries += 1
             facts = await self._database.point(lambda connection: access.facts(connection, principal.account_id, name))
             self._remember(key, facts)
         return Rights(decide(facts, principal.limits, name), facts, max(facts.revision, self._changes.revision))

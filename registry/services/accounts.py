@@ -78,14 +78,13 @@ class Accounts:
                 found.append(NewAccount(new_owner_name(name), USER, hashed))
             except (AccountNameInvalid, PasswordInvalid) as error:
                 raise type(error)(f"line {number}: {error.message}") from None
-        now = self.clock()
 
-        def add_all(connection: Connection) -> list[str]:
+        def add_all(connection: Connection, now: int) -> list[str]:
             for new in found:
                 _add(connection, new, actor, now=now)
             return [new.name for new in found]
 
-        return await self.database.write(add_all)
+        return await self._write(add_all)
 
     async def add_organization(self, name: str, owner: str, actor: Actor) -> None:
         """Add an organization with its first owner. Raises AccountNameInvalid."""
@@ -183,13 +182,16 @@ class Accounts:
 
         def change(connection: Connection, now: int) -> None:
             account = existing(connection, name, kind)
+            robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
+            # Nobody makes tokens of them meanwhile, or repositories in the namespace.
+            accounts.lock(connection, account.id, *(robot.id for robot in robots))
             _require_another_admin(connection, account)
             alone = accounts.organizations_of_only_owner(connection, account.id)
             if alone:
                 raise AccountInvalid(f"{name} is the only owner of {alone[0]}: make another one first")
             if accounts.owns_repositories(connection, account.id):
                 raise AccountInvalid(f"{name} owns repositories: delete them, or assign them to the instance, first")
-            for one in (*accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id), account):
+            for one in (*robots, account):
                 _end(connection, one, now=now)
                 audit.append(connection, actor, [Entry("account.deleted", target=one.name)], now=now)
 
@@ -293,8 +295,14 @@ class Accounts:
         await self._write(lambda connection, now: _add(connection, new, actor, now=now))
 
     async def _write(self, change: Callable[[Connection, int], T]) -> T:
+        """One after the other: whether somebody is the last admin or owner, or a name is free, holds until the end."""
         now = self.clock()
-        return await self.database.write(lambda connection: change(connection, now))
+
+        def locked(connection: Connection) -> T:
+            access.lock_changes(connection)
+            return change(connection, now)
+
+        return await self.database.write(locked)
 
 
 def existing(connection: Connection, name: str, kind: str | None = None) -> Account:

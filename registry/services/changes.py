@@ -6,6 +6,7 @@ revocation holds everywhere within 5 s.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ class Changes:
         self._newest: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """By subject, oldest first: the revision, and when it was read here."""
         self._read_at = -ACCESS_STALE_S
+        self._reading = asyncio.Lock()
         self._log = logging.getLogger("depotry.access")
         self.revision = 0
         """The newest change that is known here."""
@@ -49,7 +51,14 @@ class Changes:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read what is new. Raises Unavailable."""
+        """Know of every change that was committed before this call. Raises Unavailable."""
+        called = monotonic()
+        # In turn: what was read first must not be taken for the newest. Of those who wait, one reads for all.
+        async with self._reading:
+            if self._read_at < called:
+                await self._read()
+
+    async def _read(self) -> None:
         began = monotonic()
         found, newest = await self._database.point(lambda connection: access.changes_after(connection, self.revision))
         self._read_at = began
@@ -77,10 +86,21 @@ class Changes:
             self._floor = max(self._floor, revision)
 
     async def follow(self) -> None:
-        """Read new changes each second until cancelled."""
+        """Read new changes each second, and whenever the database tells of one, until cancelled."""
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+
+        def tell() -> None:
+            # In a moment at which the server ends, its loop may be gone.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(told.set)
+
+        self._database.listen(tell)
         while True:
+            told.clear()
             try:
                 await self.refresh()
             except RegistryError as error:
                 self._log.warning("changes of access cannot be read: %s", error.message)
-            await asyncio.sleep(CHANGES_POLL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), CHANGES_POLL_S)

@@ -55,6 +55,7 @@ class Keys:
         now = self._clock()
 
         def add_first(connection: Connection) -> None:
+            access.lock_changes(connection)
             if not tokens.keys(connection, retired_after=now):
                 tokens.add_key(connection, StoredKey(made.kid, sealed, now, None))
 
@@ -75,6 +76,7 @@ class Keys:
         signs_from = now if at_once else now + SIGNS_AFTER_MS
 
         def rotate(connection: Connection) -> None:
+            access.lock_changes(connection)
             tokens.remove_keys(connection, retired_before=None if at_once else now - OVERLAP_MS)
             tokens.add_key(connection, StoredKey(made.kid, sealed, signs_from, None))
             access.note_changes(connection, [INSTANCE_SUBJECT], now=now)

@@ -153,9 +153,9 @@ class Login:
         new = await self._passwords.hash_again(secret) if self._passwords.is_old(stored) else None
 
         def note(connection: Connection) -> None:
-            logins.clear(connection, logins.account_subject(account.name))
             if new is not None:
                 accounts.replace_hash(connection, account.id, old=stored, new=new)
+            logins.clear(connection, logins.account_subject(account.name))
 
         await self._attempts.write_if_possible(note)
 

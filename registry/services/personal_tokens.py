@@ -8,7 +8,7 @@ from registry.core.access import Actor, TokenLimits, credential_subject
 from registry.core.errors import AccountInvalid, AccountUnknown, InvalidRequest
 from registry.core.limits import TOKENS_PER_ACCOUNT
 from registry.core.names import RepositoryName
-from registry.metadata import access, audit, tokens
+from registry.metadata import access, accounts, audit, tokens
 from registry.metadata.accounts import ORGANIZATION
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
@@ -39,6 +39,9 @@ class PersonalTokens:
 
         def add(connection: Connection) -> int:
             owner = existing(connection, account)
+            # Their number stays what it is counted to be, and the account what it is.
+            if not accounts.lock(connection, owner.id):
+                raise AccountUnknown(f"there is no account {account!r}")
             if owner.kind == ORGANIZATION:
                 raise AccountInvalid(f"{account} is an organization: make a robot of it, and a token for that")
             if len(tokens.of_account(connection, owner.id, tokens.PERSONAL)) >= TOKENS_PER_ACCOUNT:
@@ -66,9 +69,12 @@ class PersonalTokens:
         now = self.clock()
 
         def remove(connection: Connection) -> None:
+            access.lock_changes(connection)
             token = tokens.get(connection, token_id)
             if token is None:
                 raise AccountUnknown(f"there is no token {token_id}")
+            # Nobody begins a login with it meanwhile.
+            accounts.lock(connection, token.account_id)
             gone = tokens.remove(connection, [token_id])
             access.note_changes(connection, map(credential_subject, gone), now=now)
             entry = Entry("token.revoked", target=f"{token.account_name}: {token_id} {token.name}")

@@ -24,6 +24,7 @@ from registry.metadata import access as access_rows
 from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.database import Connection, Database
 from registry.metadata.manifests import Held, Listing
+from registry.metadata.repositories import Hold
 from registry.services import journal
 from registry.services.clock import Clock
 
@@ -98,8 +99,9 @@ class Push:
         made: tuple[Digest, Listing, int],
     ) -> None:
         digest, listing, now = made
+        repository_id, created = repositories.ensure(connection, access, Hold.ALONE, now=now)
+        # After whatever was waited for.
         access_rows.require_unchanged(connection, access)
-        repository_id, created = repositories.ensure(connection, access, now=now)
         if created:
             journal.created(connection, access, now=now)
         _check_condition(connection, repository_id, push)

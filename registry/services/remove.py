@@ -9,6 +9,7 @@ from registry.core.events import Event, EventKind
 from registry.core.names import Reference, Tag
 from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.database import Connection, Database
+from registry.metadata.repositories import Hold
 from registry.services import journal
 from registry.services.clock import Clock
 
@@ -39,7 +40,7 @@ class Remove:
         await self.database.write(lambda connection: self._blob(connection, access, digest))
 
     def _tag(self, connection: Connection, access: RepositoryAccess, tag: Tag) -> None:
-        repository_id = repositories.lock(connection, access)
+        repository_id = repositories.lock(connection, access, Hold.ALONE)
         digest = tags.live(connection, repository_id, [tag]).get(tag)
         if digest is None:
             raise ManifestUnknown("no such tag", reference=tag)
@@ -49,7 +50,7 @@ class Remove:
         journal.changed(connection, access.actor, events, now=now)
 
     def _manifest(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
-        repository_id = repositories.lock(connection, access)
+        repository_id = repositories.lock(connection, access, Hold.ALONE)
         manifest_id = manifests.find(connection, repository_id, digest, lock=True)
         if manifest_id is None:
             raise ManifestUnknown("no such manifest", reference=str(digest))
@@ -63,7 +64,7 @@ class Remove:
         journal.changed(connection, access.actor, events, now=now)
 
     def _blob(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
-        repository_id = repositories.lock(connection, access)
+        repository_id = repositories.lock(connection, access, Hold.ALONE)
         blobs.lock(connection, digest)
         users = blobs.users(connection, repository_id, digest, count=USERS_NAMED)
         if users:

@@ -116,7 +116,12 @@ class Repositories:
 
     async def _write(self, change: Callable[[Connection, int], T]) -> T:
         now = self.clock()
-        return await self.database.write(lambda connection: change(connection, now))
+
+        def locked(connection: Connection) -> T:
+            access.lock_changes(connection)
+            return change(connection, now)
+
+        return await self.database.write(locked)
 
 
 def _existing(connection: Connection, name: RepositoryName) -> Repository:

@@ -1,7 +1,6 @@
 """Access tokens that were shown, verified once: a known one costs no signature and no query."""
 
 from collections import OrderedDict
-from time import time
 
 from registry.auth import tokens
 from registry.auth.tokens import LEEWAY_S, Parties, Ticket, TokenInvalid
@@ -9,16 +8,18 @@ from registry.core.access import INSTANCE_SUBJECT
 from registry.core.errors import Unauthenticated
 from registry.core.limits import TICKET_CACHED_MAX_CHARS, TICKETS_CACHED
 from registry.services.changes import Changes
+from registry.services.clock import Clock
 from registry.services.keys import Keys
 
 
 class Tickets:
     """Verifies access tokens."""
 
-    def __init__(self, changes: Changes, keys: Keys, parties: Parties) -> None:
+    def __init__(self, changes: Changes, keys: Keys, parties: Parties, clock: Clock) -> None:
         self._changes = changes
         self._keys = keys
         self._parties = parties
+        self._clock = clock
         self._verified: OrderedDict[str, tuple[Ticket, int]] = OrderedDict()
         """By the exact text: the ticket, and the revision up to which it is known to hold."""
         changes.on_change.append(self._forget)
@@ -30,7 +31,7 @@ class Tickets:
         if known is None:
             return await self._verify(text)
         ticket, revision = known
-        if ticket.expires_at_s + LEEWAY_S <= time():
+        if ticket.expires_at_s + LEEWAY_S <= self._clock() / 1000:
             del self._verified[text]
             raise _invalid("the token has expired")
         if revision != self._changes.revision:
@@ -40,7 +41,8 @@ class Tickets:
 
     async def _verify(self, text: str) -> Ticket:
         try:
-            ticket = tokens.verify(text, await self._keys.current(), self._parties)
+            keys = await self._keys.current()
+            ticket = tokens.verify(text, keys, self._parties, now_s=self._clock() / 1000)
         except TokenInvalid:
             raise _invalid("the token is not valid, or has expired") from None
         if ticket.principal.revision > self._changes.revision:

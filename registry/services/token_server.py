@@ -13,7 +13,7 @@ from registry.core.errors import InvalidRequest, NameInvalid, TooManyRequests, U
 from registry.core.limits import LOGINS_PER_WINDOW, LOGINS_WINDOW_MS, REFRESH_TOKENS_PER_ACCOUNT, TICKET_MAX_CHARS
 from registry.core.names import RepositoryName
 from registry.metadata import access as access_rows
-from registry.metadata import audit, logins
+from registry.metadata import accounts, audit, logins
 from registry.metadata import tokens as token_rows
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
@@ -103,23 +103,19 @@ class TokenServer:
             parent_id=principal.credential_id,
         )
 
-        def add(connection: Connection) -> None:
+        def add(connection: Connection) -> list[int]:
+            # Who takes its tokens away waits, and then finds this one too.
+            accounts.lock(connection, new.account_id)
             # What was verified a moment ago may have ended since: a password that was changed ends all logins.
             if access_rows.has_changed(connection, principal.subjects, since=principal.revision):
                 raise Unauthenticated("the account has changed: log in again")
             _count_login(connection, new.account_id, now=now)
             token_id = token_rows.add(connection, new, now=now)
-            known = token_rows.of_account(connection, new.account_id, token_rows.REFRESH)
-            gone = token_rows.expired(connection, new.account_id, now=now)
-            # Who logs in with a personal token ends only what was begun with the same.
-            alike = [token.id for token in known if token.parent_id == new.parent_id]
-            gone += alike[:-REFRESH_TOKENS_PER_ACCOUNT]
-            if gone:
-                token_rows.remove(connection, gone)
-                access_rows.note_changes(connection, map(credential_subject, gone), now=now)
             audit.append(connection, actor, [Entry("login.begun", target=f"refresh token {token_id}")], now=now)
+            return _surplus(connection, new, now=now)
 
-        await self.database.write(add)
+        if await self.database.write(add):
+            await self.database.write(lambda connection: _end_surplus(connection, new, now=now))
         return secret
 
     def _life_s(self, principal: Principal, now_ms: int) -> int:
@@ -127,6 +123,23 @@ class TokenServer:
         if principal.expires_at is None:
             return self.token_ttl_s
         return max(1, min(self.token_ttl_s, (principal.expires_at - now_ms) // 1000))
+
+
+def _surplus(connection: Connection, new: NewToken, *, now: int) -> list[int]:
+    """The tokens that have ended by themselves, and those that are too many: who logs in with a personal token ends
+    only what was begun with the same."""
+    known = token_rows.of_account(connection, new.account_id, token_rows.REFRESH)
+    gone = token_rows.expired(connection, new.account_id, now=now)
+    alike = [token.id for token in known if token.parent_id == new.parent_id and token.id not in gone]
+    return [*gone, *alike[:-REFRESH_TOKENS_PER_ACCOUNT]]
+
+
+def _end_surplus(connection: Connection, new: NewToken, *, now: int) -> None:
+    """A transaction of its own: it changes access, and so waits for others that do, which most logins need not."""
+    access_rows.lock_changes(connection)
+    accounts.lock(connection, new.account_id)
+    gone = token_rows.remove(connection, _surplus(connection, new, now=now))
+    access_rows.note_changes(connection, map(credential_subject, gone), now=now)
 
 
 def _count_login(connection: Connection, account_id: int, *, now: int) -> None:

@@ -22,7 +22,7 @@ from registry.core.errors import (
     UploadUnknown,
 )
 from registry.metadata import access as access_rows
-from registry.metadata import audit, blobs, repositories, uploads
+from registry.metadata import audit, blobs, locks, repositories, uploads
 from registry.metadata.audit import Entry
 from registry.metadata.blobs import NewObject
 from registry.metadata.database import Connection, Database
@@ -60,6 +60,10 @@ class Source:
             connection, caller.account_id, caller.limits, digest.pack()
         )
         return blobs.anywhere(connection, digest) if visible else None
+
+
+class _EndedMeanwhile(Exception):
+    """Another transaction has ended the upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,7 @@ class Uploads:
             if found is None or found.corrupt:
                 return False
             repository_id = self._ensure(connection, access, now=now)
+            locks.blob_arrives(connection, repository_id)
             if not blobs.hold(connection, digest, until=now + self.lease_ms):
                 return False
             blobs.link(connection, repository_id, digest, now=now)
@@ -177,6 +182,8 @@ class Uploads:
 
     def _require_room(self, connection: Connection, access: RepositoryAccess, *, now: int) -> None:
         owner_id = access.actor.account_id
+        if owner_id is not None:
+            locks.uploads_of(connection, owner_id)
         if owner_id is not None and uploads.open_of(connection, owner_id, now=now) >= self.open_per_account:
             raise TooManyRequests(
                 f"this account has {self.open_per_account} unfinished uploads; finish or cancel some", retry_after_s=60
@@ -279,22 +286,29 @@ class Uploads:
         broken = await self._broken_object(info)
 
         def publish(connection: Connection) -> bool:
-            access_rows.require_unchanged(connection, access)
-            if not uploads.finish(connection, upload.id, digest):
-                if uploads.finished_digest(connection, upload.id) == digest:
-                    return True
-                raise UploadUnknown("the upload ended meanwhile")
-            new = NewObject(digest, info.key.object_id, info.size)
-            serving = blobs.publish(connection, new, broken=broken, until=now + self.lease_ms, now=now)
             # The upload's own: when it was begun there may have been no repository to be let in to.
             repository_id = repositories.lock(connection, replace(access, id=upload.repository_id))
+            access_rows.require_unchanged(connection, access)
+            locks.blob_arrives(connection, repository_id)
+            new = NewObject(digest, info.key.object_id, info.size)
+            claimed = blobs.claim(connection, new, broken=broken, until=now + self.lease_ms, now=now)
             blobs.link(connection, repository_id, digest, now=now)
+            if not uploads.finish(connection, upload.id, digest):
+                raise _EndedMeanwhile
+            blobs.settle(connection, new, claimed, now=now)
             audit.append(connection, access.actor, [Entry("blob.pushed", access.name, digest)], now=now)
-            return serving
+            return claimed.is_served
 
-        if not await self.database.write(publish):
+        try:
+            is_served = await self.database.write(publish)
+        except _EndedMeanwhile:
+            # By a twin of this request, or by its end: then the object is not for this one to name.
+            if await self.database.point(lambda connection: uploads.finished_digest(connection, upload.id)) == digest:
+                return
+            raise UploadUnknown("the upload ended meanwhile") from None
+        if not is_served:
+            await self.store.delete(info.key.object_id, digest)
             object_id = info.key.object_id
-            await self.store.delete(object_id, digest)
             await self.database.write(lambda connection: blobs.forget_dead(connection, [object_id]), durable=False)
 
     async def _broken_object(self, info: BlobInfo) -> int | None:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
 from registry.core.digest import Digest
 from registry.metadata import blobs, sqlite
@@ -66,8 +66,13 @@ async def test_dead_is_the_end(database: SqliteDatabase) -> None:
     object_id = await database.write(lambda connection: connection.execute(insert).scalar_one())
     await database.write(lambda connection: blobs.abandon(connection, object_id, now=1))
     new = blobs.NewObject(Digest.of(b"x"), object_id, 1)
+
+    def publish(connection: Connection) -> None:
+        claimed = blobs.claim(connection, new, broken=None, until=9, now=1)
+        blobs.settle(connection, new, claimed, now=1)
+
     with pytest.raises(RuntimeError):
-        await database.write(lambda connection: blobs.publish(connection, new, broken=None, until=9, now=1))
+        await database.write(publish)
     assert await database.read(lambda connection: blobs.live_page(connection, after=0, count=9)) == []
 
 

@@ -528,7 +528,7 @@ def test_unknown_keys_cost_no_query(tmp_path: Path) -> None:
         await keys.ensure()
         signing = (await keys.current()).signing
         parties = Parties(ORIGIN, ("registry.test",))
-        tickets = Tickets(Changes(database), keys, parties)
+        tickets = Tickets(Changes(database), keys, parties, system_clock)
         now = int(time.time())
         ticket = tokens.Ticket(EVERYBODY, {}, False, now, now + 600, "1")
         right = tokens.issue(ticket, key=signing, issuer=ORIGIN, service="registry.test")

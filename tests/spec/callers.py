@@ -25,6 +25,7 @@ from registry.cli import main
 from registry.core.digest import Digest
 from registry.core.manifest import OCI_MANIFEST
 from registry.options import read_settings
+from registry.services.clock import system_clock
 from tests.core.test_manifest import encoded, image
 from tests.reliability.client import expect
 from tests.running import ADMIN_PASSWORD, Registry, wait_until
@@ -238,7 +239,7 @@ class Forger:
         settings = read_settings({"data": made.registry.data}, None)
         database = open_database(settings)
         try:
-            self._keys: KeySet = asyncio.run(keys_of(settings, database).current())
+            self._keys: KeySet = asyncio.run(keys_of(settings, database, system_clock).current())
         finally:
             database.close()
         self._key = self._keys.signing
@@ -273,7 +274,9 @@ class Forger:
 
     def _ticket(self, scope: str) -> Ticket:
         token = self._made.token("owner", scope)
-        return tokens.verify(token, self._keys, Parties(self._issuer, (self._made.registry.address,)))
+        return tokens.verify(
+            token, self._keys, Parties(self._issuer, (self._made.registry.address,)), now_s=time.time()
+        )
 
     def _signed(self, ticket: Ticket, *, key: SigningKey | None = None, service: str | None = None) -> str:
         audience = service or self._made.registry.address

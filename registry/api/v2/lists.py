@@ -4,7 +4,7 @@ from registry.api.asgi import Request
 from registry.api.errors import json_answer
 from registry.api.responses import Answer
 from registry.api.v2.gate import Visit
-from registry.api.v2.paging import next_link, page_after, page_size
+from registry.api.v2.paging import artifact_types, next_link, page_after, page_size
 from registry.api.v2.services import Services
 from registry.core.errors import PageInvalid
 from registry.core.manifest import OCI_INDEX
@@ -42,7 +42,7 @@ async def get_tags(services: Services, request: Request, visit: Visit) -> Answer
 async def get_referrers(services: Services, request: Request, visit: Visit) -> Answer:
     """What refers to a digest, as an image index; empty, not 404, where the registry knows nothing of it."""
     access, digest, query = visit.access, visit.digest, request.query()
-    types = query.get("artifactType", [])
+    types = artifact_types(query)
     count = page_size(query)
     page = await services.pull.referrers(
         access, digest, artifact_types=types, after=_after_id(page_after(query)), count=count

@@ -27,6 +27,14 @@ def page_after(query: dict[str, list[str]]) -> str:
     return last
 
 
+def artifact_types(query: dict[str, list[str]]) -> list[str]:
+    """The values of `artifactType`. Raises PageInvalid: not every database takes a NUL, and no media type has one."""
+    types = query.get("artifactType", [])
+    if any("\0" in value for value in types):
+        raise PageInvalid("artifactType is a media type, without NUL")
+    return types
+
+
 def next_link(path: str, fields: list[tuple[str, str]]) -> Headers:
     """The `Link` to the next page: relative, because only that is right behind every proxy."""
     return [(b"link", f'<{path}?{urlencode(fields)}>; rel="next"'.encode())]
