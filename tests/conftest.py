@@ -71,9 +71,13 @@ def start_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
     started: list[Registry] = []
 
     def start(
-        *flags: str, data: Path | None = None, tls: ssl.SSLContext | None = None, is_open: bool = True
+        *flags: str,
+        data: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+        is_open: bool = True,
+        database: str | None = None,
     ) -> Registry:
-        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls, is_open=is_open)
+        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls, is_open=is_open, database=database)
         started.append(registry)
         return registry
 
