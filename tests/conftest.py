@@ -75,9 +75,12 @@ def start_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
         data: Path | None = None,
         tls: ssl.SSLContext | None = None,
         is_open: bool = True,
+        database: str | None = None,
         pair: Pair | None = None,
     ) -> Registry:
-        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls, is_open=is_open, pair=pair)
+        registry = Registry.start(
+            data or tmp_path / "data", *flags, tls=tls, is_open=is_open, database=database, pair=pair
+        )
         started.append(registry)
         return registry
 

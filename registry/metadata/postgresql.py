@@ -188,8 +188,13 @@ class PostgresqlDatabase:
 
 
 def _url(text_: str, password: str | None) -> URL:
+    scheme, _, rest = text_.partition("://")
+    authority, slash, tail = rest.partition("/")
+    # A password may hold an @ that is not escaped: what is after the last one is the host, and nothing before it is
+    # ever told.
+    user, at, host = authority.rpartition("@")
     try:
-        url = make_url(text_).set(drivername="postgresql+psycopg")
+        url = make_url(f"{scheme}://{user.replace('@', '%40')}{at}{host}{slash}{tail}").set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError):
         # Not what it says: that may quote the password.
         raise DatabaseUnusable("--database is no URL of PostgreSQL: the port has to be a number") from None

@@ -61,11 +61,11 @@ class Cluster:
         self._process: subprocess.Popen[bytes] | None = None
         self._has_template = False
         # The server refuses to run as root.
-        self._as_owner: dict[str, Any] = {"cwd": "/"}
+        self.as_owner: dict[str, Any] = {"cwd": "/"}
         if os.geteuid() == 0:
             owner = pwd.getpwnam(OWNER)
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
-            self._as_owner |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+            self.as_owner |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         try:
             self._make({**SETTINGS, **settings})
             self.start()
@@ -85,7 +85,7 @@ class Cluster:
 
     def _make(self, settings: dict[str, str]) -> None:
         command = [self._initdb, "-D", str(self.data), "-U", OWNER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_owner)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self.as_owner)
         lines = [f"{name} = {value}" for name, value in settings.items()]
         lines += [f"port = {self.port}", f"unix_socket_directories = '{self.folder}'"]
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as config:
@@ -96,7 +96,7 @@ class Cluster:
         """Start it, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             command = [self._server, "-D", str(self.data)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._as_owner)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self.as_owner)
         wait_until(self._answers, what="PostgreSQL's answer")
 
     def _answers(self) -> bool:
