@@ -213,9 +213,11 @@ def expired(connection: Connection, *, now: int, after: tuple[int, str], count: 
 def expire(connection: Connection, upload: Expired, *, now: int) -> bool:
     """Forget an unfinished upload whose time is still over, and with it what it would have become; False if it went on
     or ended meanwhile."""
-    if connection.execute(_EXPIRE, {"upload": upload.id, "now": now}).rowcount != 1:
+    # Not the one that was listed: a store may have given the upload another object.
+    object_id = object_of(connection, upload.id)
+    if object_id is None or connection.execute(_EXPIRE, {"upload": upload.id, "now": now}).rowcount != 1:
         return False
-    abandon(connection, upload.object_id, now=now)
+    abandon(connection, object_id, now=now)
     return True
 
 

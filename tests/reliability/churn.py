@@ -43,8 +43,9 @@ LAYERS = 400
 """Enough that some are in no use at any moment, and few enough that most are shared."""
 IMAGES_PER_CLIENT = 25
 ATTEMPTS = 30
-SLOW_SHARE = 0.03
-"""Of the pushes, those that pause between looking for their blobs and using them, up to one and a half leases."""
+PAUSES = (0.0,) * 16 + (0.4,) * 3 + (1.5,)
+"""Up to how many leases a push pauses between looking for its blobs and using them: one as often as another. The short
+ones are within what a positive answer promises, and collection has time to break it."""
 SETTLE_LIMIT_S = 120.0
 LOST = (httpx2.TransportError,)
 MISSING = "MANIFEST_BLOB_UNKNOWN"
@@ -224,8 +225,7 @@ class Client(threading.Thread):
         """Push blobs and manifest, again as long as blobs that were promised are gone, which has to be legal."""
         for _ in range(ATTEMPTS):
             promised = {str(Digest.of(each)): self.bring(image.repository, each) for each in image.blobs}
-            if self.rng.random() < SLOW_SHARE:
-                time.sleep(self.rng.uniform(0, 1.5 * self.world.plan.settings.lease_s))
+            time.sleep(self.rng.uniform(0, self.rng.choice(PAUSES)) * self.world.plan.settings.lease_s)
             headers = {"content-type": image.media_type}
             path = f"/v2/{image.repository}/manifests/{tag}"
             answer = self.expect(self.ask("PUT", path, content=image.payload, headers=headers), 201, 404)
@@ -260,21 +260,27 @@ class Client(threading.Thread):
             return asked_at
         query = f"?mount={digest}&from={self.rng.choice(REPOSITORIES)}" if way == 1 else ""
         begun = self.expect(self.ask("POST", uploads + query), 201, 202)
-        if begun.status_code == 202:
-            asked_at = self.send(begun.headers["location"], content, in_chunks=way == 2)
-        return asked_at
+        if begun.status_code == 201:
+            return asked_at
+        sent_at = self.send(begun.headers["location"], content, begun_at=asked_at, in_chunks=way == 2)
+        return self.bring(repository, content) if sent_at is None else sent_at
 
-    def send(self, location: str, content: bytes, *, in_chunks: bool) -> float:
-        """Send a blob to an upload that was begun; returns when its last request was sent."""
+    def send(self, location: str, content: bytes, *, begun_at: float, in_chunks: bool) -> float | None:
+        """Send a blob to an upload that was begun at a time; returns when its last request was sent, None if so much
+        time went by (on a busy machine) that the upload has expired."""
         digest = Digest.of(content)
         if in_chunks:
             headers = {"content-range": f"0-{len(content) - 1}"}
             answer = self.ask("PATCH", location, content=content, headers=headers)
             # 416 answers a repeated chunk whose first answer got lost.
-            self.expect(answer, 202, 416)
+            self.expect(answer, 202, 416, 404)
             content = b""
         asked_at = time.monotonic()
-        self.expect(self.ask("PUT", f"{location}?digest={digest}", content=content), 201)
+        answer = self.ask("PUT", f"{location}?digest={digest}", content=content)
+        if answer.status_code == 404 and time.monotonic() - begun_at >= self.world.plan.settings.upload_ttl_s:
+            self.world.count("uploads expired")
+            return None
+        self.expect(answer, 201)
         return asked_at
 
     def push_index(self) -> None:
