@@ -86,6 +86,19 @@ def migrate(config_file: Path | None, **flags: object) -> None:
 
 @main.command()
 @settings_options
+def healthcheck(config_file: Path | None, **flags: object) -> None:
+    """Ask the running server on this machine whether it can serve. Exit status 1, and one line, if not."""
+    from registry.healthcheck import problem_of
+
+    problem = problem_of(read_settings(flags, config_file))
+    if problem is not None:
+        click.echo(f"depotry: {problem}", err=True)
+        sys.exit(1)
+    click.echo("ready")
+
+
+@main.command()
+@settings_options
 def config(config_file: Path | None, **flags: object) -> None:
     """Print the effective settings as TOML, with secrets masked."""
     click.echo(read_settings(flags, config_file).toml(), nl=False)
