@@ -43,6 +43,7 @@ OWNERS = {
     "pysqlite3": {"metadata"},
     "aiofiles": {"blobstore"},
     "boto3": {"blobstore"},
+    "botocore": {"blobstore"},
     "jwt": {"auth"},
 }
 """Packages that belong to one room."""

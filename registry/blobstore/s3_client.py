@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from registry.blobstore import s3_model
 from registry.blobstore.ledger import Part
 from registry.blobstore.s3_location import S3Location
 from registry.core.errors import OurFault, StorageFull, Unavailable
@@ -136,8 +137,9 @@ class S3Client:
         self._connections = connections
         self._patience = patience or Patience()
         self._making = threading.Lock()
+        self._session: Any = None
         self._made: Any = None
-        self._signers: dict[str | None, Any] = {}
+        self._signing: Any = None
 
     def size(self, key: str) -> int | None:
         """Size of an object in bytes, None if it is missing. An answer to HEAD has no reason in it: where it is not a
@@ -275,12 +277,9 @@ class S3Client:
             marker = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer.get("NextUploadIdMarker", "")}
 
     def direct_url(self, key: str, direct: Direct) -> str:
-        """A URL that serves an object without us. No call is made for it, and credentials of a role apart nothing
-        waits."""
+        """A URL that serves an object without us. No call is made for it, unless credentials have to be fetched."""
         with translated():
-            signer = self._signers.get(direct.endpoint)
-            if signer is None:
-                signer = self._signers[direct.endpoint] = self._make(direct.endpoint or self.location.endpoint)
+            signer = self._signer(direct.endpoint)
             url: str = signer.generate_presigned_url(
                 "get_object",
                 Params={
@@ -294,7 +293,7 @@ class S3Client:
 
     def close(self) -> None:
         """Close the connections. Idempotent."""
-        for client in (self._made, *self._signers.values()):
+        for client in (self._made, self._signing):
             if client is not None:
                 client.close()
 
@@ -332,8 +331,16 @@ class S3Client:
                 self._made = self._make(self.location.endpoint)
             return self._made
 
+    def _signer(self, endpoint: str | None) -> Any:
+        """A client that knows the service by the name that clients use: the name of the host is signed."""
+        if endpoint in {None, self.location.endpoint}:
+            return self._client()
+        with self._making:
+            if self._signing is None:
+                self._signing = self._make(endpoint)
+            return self._signing
+
     def _make(self, endpoint: str | None) -> Any:
-        from boto3.session import Session
         from botocore.config import Config
 
         patience, location = self._patience, self.location
@@ -349,16 +356,16 @@ class S3Client:
             max_pool_connections=self._connections,
             tcp_keepalive=True,
         )
-        session = Session()
+        session = self._session = self._session or s3_model.new_session()
         given = {}
         if self._credentials is not None:
             given = {
                 "aws_access_key_id": self._credentials.access_key_id,
                 "aws_secret_access_key": self._credentials.secret,
             }
-        return session.client(
+        return session.create_client(
             "s3",
-            region_name=location.region or session.region_name or REGION_DEFAULT,
+            region_name=location.region or session.get_config_variable("region") or REGION_DEFAULT,
             endpoint_url=endpoint,
             verify=None if location.ca_file is None else str(location.ca_file),
             config=config,
