@@ -5,7 +5,7 @@ refused signature or an answer without a reason is Unavailable, with the setting
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,6 +39,7 @@ _ALSO = {
     "AllAccessDisabled": "AccessDenied",
     "AccountProblem": "AccessDenied",
     "InvalidClientTokenId": "InvalidAccessKeyId",
+    "XAdminUserNotFound": "InvalidAccessKeyId",
     "TokenRefreshRequired": "ExpiredToken",
     "ExpiredTokenException": "ExpiredToken",
     "InvalidToken": "ExpiredToken",
@@ -146,7 +147,8 @@ class S3Client:
         size, the first byte is asked for, to learn the reason."""
         with translated():
             try:
-                return int(self._client().head_object(Bucket=self.location.bucket, Key=key)["ContentLength"])
+                answer = self._client().head_object(Bucket=self.location.bucket, Key=key)
+                return int(_member(answer, "ETag") and answer["ContentLength"])
             except self._errors().ClientError as error:
                 if _code(error) not in {"404", "403", "400", "301", "NotFound", "NoSuchKey", "Forbidden"}:
                     raise
@@ -169,6 +171,11 @@ class S3Client:
                 if _code(error) == "InvalidRange":
                     return self._empty(error)
                 raise
+        try:
+            _member(answer, "ETag")
+        except Unavailable:
+            answer["Body"].close()
+            raise
         whole = answer.get("ContentRange", "").rpartition("/")[2]
         return int(whole) if whole.isdigit() else int(answer["ContentLength"]), answer["Body"]
 
@@ -221,7 +228,7 @@ class S3Client:
         lost."""
         with translated():
             answer = self._client().create_multipart_upload(Bucket=self.location.bucket, Key=key, **self._storing())
-        return answer["UploadId"], answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
+        return _member(answer, "UploadId"), answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
 
     def put_part(self, key: str, multipart_id: str, number: int, body: Any, size: int) -> str:
         """Write a part of `size` bytes; returns what the service calls it. Raises PartsLost."""
@@ -234,8 +241,7 @@ class S3Client:
                 Body=body,
                 ContentLength=size,
             )
-        etag: str = answer["ETag"]
-        return etag
+        return _member(answer, "ETag")
 
     def complete(self, key: str, multipart_id: str, parts: list[Part]) -> None:
         """Make the object of its parts. Raises PartsLost, also where an earlier try has done it."""
@@ -298,9 +304,10 @@ class S3Client:
                 client.close()
 
     def _put(self, key: str, body: Any, size: int, extra: dict[str, Any]) -> None:
-        self._client().put_object(
+        answer = self._client().put_object(
             Bucket=self.location.bucket, Key=key, Body=body, ContentLength=size, **self._storing(), **extra
         )
+        _member(answer, "ETag")
 
     def _storing(self) -> dict[str, str]:
         location = self.location
@@ -411,6 +418,14 @@ def disconnection(error: "BotoCoreError") -> OurFault:
 
 def _code(error: "ClientError") -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _member(answer: Mapping[str, Any], name: str) -> str:
+    """What every such answer of a service has: one without may come from something in between, whatever its status."""
+    value: str = answer.get(name, "")
+    if not value:
+        raise Unavailable("the blob store failed: what answers is no S3 service, or its answer is not whole")
+    return value
 
 
 def _milliseconds(moment: Any) -> int:
