@@ -3,11 +3,14 @@
 The pushes have docker's shape: POST, one PATCH without a length in chunks of 32 KiB, an empty PUT. Prints the peak of
 resident memory and the server's own CPU time for each phase; exits with 1 when a peak is over the limit.
 
-    .venv/bin/python bench/memory.py [--count 16] [--size 1024]
+    .venv/bin/python bench/memory.py [--count 16] [--size 1024] [--s3]
+
+With `--s3` the blobs go to versitygw on this machine.
 """
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -25,6 +28,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.backends.s3 import service  # noqa: E402
 from tests.running import Registry  # noqa: E402
 
 MIB = 1024 * 1024
@@ -167,18 +171,24 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=16, help="clients at once")
     parser.add_argument("--size", type=int, default=1024, help="MiB each client moves")
     parser.add_argument("--dir", type=Path, default=None, help="where the registry puts its data for the time")
+    parser.add_argument("--s3", action="store_true", help="store in S3")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="depotry-bench-", dir=options.dir))
-    needed = options.count * options.size * MIB + 1024 * MIB
+    needed = (1 + options.s3) * options.count * options.size * MIB + 1024 * MIB
     if shutil.disk_usage(folder).free < needed:
         sys.exit(f"{folder} has no room for {needed // MIB} MiB: use --dir, --count or --size")
-    registry = Registry.start(folder / "data")
-    try:
+    with contextlib.ExitStack() as ending:
+        ending.callback(shutil.rmtree, folder)
+        if options.s3:
+            gateway = ending.enter_context(service("versitygw", folder / "s3"))
+            registry = Registry.start(
+                folder / "data", "--storage", gateway.url(gateway.new_bucket()), env=gateway.env()
+            )
+        else:
+            registry = Registry.start(folder / "data")
+        ending.callback(registry.kill)
         began_s = time.monotonic()
         phases = run(registry, [Content(number, options.size) for number in range(options.count)])
-    finally:
-        registry.kill()
-        shutil.rmtree(folder)
     print(f"{options.count} clients x {options.size} MiB, {time.monotonic() - began_s:.0f} s")
     for name, phase in phases:
         print(phase.row(name))

@@ -16,7 +16,7 @@ from registry.api.observe import Observed
 from registry.api.operate import Readiness, operator_app, public_app
 from registry.api.v2.gate import Challenges, Gate
 from registry.api.v2.routes import DistributionApi
-from registry.api.v2.services import Services
+from registry.api.v2.services import Redirects, Services
 from registry.auth import sealing
 from registry.auth.challenge import ChallengeKind, Origins
 from registry.auth.passwords import Passwords
@@ -328,6 +328,7 @@ class House:
             held=HeldBytes(MANIFESTS_HELD_BYTES),
             gate=Gate(self._login, tickets, self._access, self._limit),
             challenges=Challenges(self._origins, ChallengeKind(settings.auth_challenge)),
+            redirects=Redirects(settings.storage_redirect_except) if settings.storage_redirect else None,
         )
 
     def login_services(self) -> LoginServices:

@@ -44,6 +44,7 @@ OWNERS = {
     "psycopg": {"metadata"},
     "aiofiles": {"blobstore"},
     "boto3": {"blobstore"},
+    "botocore": {"blobstore"},
     "jwt": {"auth"},
 }
 """Packages that belong to one room."""

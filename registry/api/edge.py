@@ -60,13 +60,18 @@ class Edge:
         return address
 
     def _is_trusted(self, text: str) -> bool:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._trusted)
+        return is_within(text, self._trusted)
+
+
+def is_within(text: str | None, networks: Sequence[Network]) -> bool:
+    """Whether an address, as text, belongs to one of the networks; one that is unknown belongs to none."""
+    try:
+        address = ipaddress.ip_address(text or "")
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
 
 
 class RequestLimit:

@@ -171,7 +171,8 @@ class S3Store:
         known, until = self._urls.get(key.object_id, ("", 0.0))
         if now < until:
             return known
-        url = self._client.direct_url(self._keys.object(key.object_id), direct)
+        # In a thread: the credentials of a role may have to be fetched again.
+        url = await self._shop.calls.run(self._client.direct_url, self._keys.object(key.object_id), direct)
         self._urls[key.object_id] = (url, now + direct.ttl_s / 2)
         self._urls.move_to_end(key.object_id)
         if len(self._urls) > URLS_CACHED:

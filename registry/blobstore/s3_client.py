@@ -5,11 +5,12 @@ refused signature or an answer without a reason is Unavailable, with the setting
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from registry.blobstore import s3_model
 from registry.blobstore.ledger import Part
 from registry.blobstore.s3_location import S3Location
 from registry.core.errors import OurFault, StorageFull, Unavailable
@@ -38,6 +39,7 @@ _ALSO = {
     "AllAccessDisabled": "AccessDenied",
     "AccountProblem": "AccessDenied",
     "InvalidClientTokenId": "InvalidAccessKeyId",
+    "XAdminUserNotFound": "InvalidAccessKeyId",
     "TokenRefreshRequired": "ExpiredToken",
     "ExpiredTokenException": "ExpiredToken",
     "InvalidToken": "ExpiredToken",
@@ -136,15 +138,17 @@ class S3Client:
         self._connections = connections
         self._patience = patience or Patience()
         self._making = threading.Lock()
+        self._session: Any = None
         self._made: Any = None
-        self._signers: dict[str | None, Any] = {}
+        self._signing: Any = None
 
     def size(self, key: str) -> int | None:
         """Size of an object in bytes, None if it is missing. An answer to HEAD has no reason in it: where it is not a
         size, the first byte is asked for, to learn the reason."""
         with translated():
             try:
-                return int(self._client().head_object(Bucket=self.location.bucket, Key=key)["ContentLength"])
+                answer = self._client().head_object(Bucket=self.location.bucket, Key=key)
+                return int(_member(answer, "ETag") and answer["ContentLength"])
             except self._errors().ClientError as error:
                 if _code(error) not in {"404", "403", "400", "301", "NotFound", "NoSuchKey", "Forbidden"}:
                     raise
@@ -167,6 +171,11 @@ class S3Client:
                 if _code(error) == "InvalidRange":
                     return self._empty(error)
                 raise
+        try:
+            _member(answer, "ETag")
+        except Unavailable:
+            answer["Body"].close()
+            raise
         whole = answer.get("ContentRange", "").rpartition("/")[2]
         return int(whole) if whole.isdigit() else int(answer["ContentLength"]), answer["Body"]
 
@@ -219,7 +228,7 @@ class S3Client:
         lost."""
         with translated():
             answer = self._client().create_multipart_upload(Bucket=self.location.bucket, Key=key, **self._storing())
-        return answer["UploadId"], answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
+        return _member(answer, "UploadId"), answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
 
     def put_part(self, key: str, multipart_id: str, number: int, body: Any, size: int) -> str:
         """Write a part of `size` bytes; returns what the service calls it. Raises PartsLost."""
@@ -232,8 +241,7 @@ class S3Client:
                 Body=body,
                 ContentLength=size,
             )
-        etag: str = answer["ETag"]
-        return etag
+        return _member(answer, "ETag")
 
     def complete(self, key: str, multipart_id: str, parts: list[Part]) -> None:
         """Make the object of its parts. Raises PartsLost, also where an earlier try has done it."""
@@ -275,12 +283,9 @@ class S3Client:
             marker = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer.get("NextUploadIdMarker", "")}
 
     def direct_url(self, key: str, direct: Direct) -> str:
-        """A URL that serves an object without us. No call is made for it, and credentials of a role apart nothing
-        waits."""
+        """A URL that serves an object without us. No call is made for it, unless credentials have to be fetched."""
         with translated():
-            signer = self._signers.get(direct.endpoint)
-            if signer is None:
-                signer = self._signers[direct.endpoint] = self._make(direct.endpoint or self.location.endpoint)
+            signer = self._signer(direct.endpoint)
             url: str = signer.generate_presigned_url(
                 "get_object",
                 Params={
@@ -294,14 +299,15 @@ class S3Client:
 
     def close(self) -> None:
         """Close the connections. Idempotent."""
-        for client in (self._made, *self._signers.values()):
+        for client in (self._made, self._signing):
             if client is not None:
                 client.close()
 
     def _put(self, key: str, body: Any, size: int, extra: dict[str, Any]) -> None:
-        self._client().put_object(
+        answer = self._client().put_object(
             Bucket=self.location.bucket, Key=key, Body=body, ContentLength=size, **self._storing(), **extra
         )
+        _member(answer, "ETag")
 
     def _storing(self) -> dict[str, str]:
         location = self.location
@@ -332,8 +338,16 @@ class S3Client:
                 self._made = self._make(self.location.endpoint)
             return self._made
 
+    def _signer(self, endpoint: str | None) -> Any:
+        """A client that knows the service by the name that clients use: the name of the host is signed."""
+        if endpoint in {None, self.location.endpoint}:
+            return self._client()
+        with self._making:
+            if self._signing is None:
+                self._signing = self._make(endpoint)
+            return self._signing
+
     def _make(self, endpoint: str | None) -> Any:
-        from boto3.session import Session
         from botocore.config import Config
 
         patience, location = self._patience, self.location
@@ -349,16 +363,16 @@ class S3Client:
             max_pool_connections=self._connections,
             tcp_keepalive=True,
         )
-        session = Session()
+        session = self._session = self._session or s3_model.new_session()
         given = {}
         if self._credentials is not None:
             given = {
                 "aws_access_key_id": self._credentials.access_key_id,
                 "aws_secret_access_key": self._credentials.secret,
             }
-        return session.client(
+        return session.create_client(
             "s3",
-            region_name=location.region or session.region_name or REGION_DEFAULT,
+            region_name=location.region or session.get_config_variable("region") or REGION_DEFAULT,
             endpoint_url=endpoint,
             verify=None if location.ca_file is None else str(location.ca_file),
             config=config,
@@ -404,6 +418,14 @@ def disconnection(error: "BotoCoreError") -> OurFault:
 
 def _code(error: "ClientError") -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _member(answer: Mapping[str, Any], name: str) -> str:
+    """What every such answer of a service has: one without may come from something in between, whatever its status."""
+    value: str = answer.get(name, "")
+    if not value:
+        raise Unavailable("the blob store failed: what answers is no S3 service, or its answer is not whole")
+    return value
 
 
 def _milliseconds(moment: Any) -> int:

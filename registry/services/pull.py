@@ -63,6 +63,14 @@ class Pull:
             await self.database.write(lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now))
             raise
 
+    async def direct_url(self, access: RepositoryAccess, digest: Digest) -> str | None:
+        """A URL that serves the blob past the registry, for a while; None if the store has none. Nobody looks whether
+        the object is there. Raises NameUnknown, BlobUnknown or ContentCorrupt."""
+        blob = await self._linked(access, digest)
+        if blob.corrupt:
+            raise ContentCorrupt("the stored blob is corrupt", digest=str(digest))
+        return await self.store.direct_url(ObjectKey(digest, blob.object_id))
+
     async def referrers(
         self,
         access: RepositoryAccess,

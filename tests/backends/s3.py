@@ -1,5 +1,6 @@
 """S3 services on this machine: versitygw, and rclone as a second opinion that is less strict."""
 
+import functools
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from registry.blobstore.s3_client import Credentials
 from registry.blobstore.s3_location import S3Location
+from tests.certificates import Pair
 from tests.running import require_tool, wait_until
 
 ACCESS_KEY: Final = "depotry-tests"
@@ -33,12 +35,13 @@ class S3Service:
     port: int
     folder: Path
     log: Path
+    scheme: str = "http"
     buckets: int = 0
 
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def credentials(self) -> Credentials:
@@ -64,6 +67,7 @@ class S3Service:
         """Variables with the credentials, for a registry."""
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
+    @functools.cached_property
     def client(self) -> Any:
         """A client of our own, to look what is there."""
         from boto3.session import Session
@@ -86,14 +90,14 @@ class S3Service:
     def keys(self, bucket: str, prefix: str = "") -> dict[str, int]:
         """Every key below a prefix, with its size."""
         found: dict[str, int] = {}
-        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             found |= {each["Key"]: each["Size"] for each in page.get("Contents", [])}
         return found
 
     def multiparts(self, bucket: str) -> list[str]:
         """The keys of every unfinished multipart upload."""
-        answer = self.client().list_multipart_uploads(Bucket=bucket)
+        answer = self.client.list_multipart_uploads(Bucket=bucket)
         return [each["Key"] for each in answer.get("Uploads", [])]
 
     def stop(self) -> None:
@@ -111,13 +115,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def service(name: str, folder: Path) -> Iterator[S3Service]:
-    """Run `versitygw` or `rclone` with its content below `folder`; skips the test where it is not installed."""
+def service(name: str, folder: Path, *, tls: Pair | None = None) -> Iterator[S3Service]:
+    """Run `versitygw` (with a certificate, if it is given) or `rclone` with its content below `folder`; skips the test
+    where it is not installed."""
     path = _find(name)
     port, content, log = free_port(), folder / "content", folder / "log"
     content.mkdir(parents=True)
+    secured = () if tls is None else ("--cert", str(tls.cert), "--key", str(tls.key))
     commands = {
-        "versitygw": [path, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(content)],
+        "versitygw": [path, "--port", f"127.0.0.1:{port}", *secured, "--quiet", "posix", str(content)],
         "rclone": [
             *(path, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET}"),
             *("--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", os.devnull, str(content)),
@@ -126,7 +132,7 @@ def service(name: str, folder: Path) -> Iterator[S3Service]:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET}
     with log.open("wb") as out:
         process = subprocess.Popen(commands[name], stdout=out, stderr=out, env=env, start_new_session=True)
-    running = S3Service(process, port, content, log)
+    running = S3Service(process, port, content, log, "http" if tls is None else "https")
     try:
         wait_until(lambda: _answers(running), what=name)
         yield running

@@ -2,12 +2,13 @@
 
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from registry.blobstore import s3_model
 from registry.blobstore.s3 import S3Store
 from registry.blobstore.s3_client import Direct, Patience, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, PartSizes
@@ -23,14 +24,20 @@ from tests.blobstore.suite import Backend, running
 MIN_PART = 5 * 1024 * 1024
 """What a service takes as a part that is not the last."""
 SMALL_PARTS = PartSizes(((10_000, MIN_PART),))
+START = {"GetObject": 2, "PutObject": 1}
+"""Calls that claiming a bucket takes."""
 QUICK = Patience(connect_timeout_s=2, read_timeout_s=5, attempts=2)
 
 
 class CountedClient(S3Client):
     """Counts the calls of the library that it makes."""
 
+    shared: ClassVar[Any] = None
+    """One session of the library for all: it takes a while to make one."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        CountedClient.shared = self._session = CountedClient.shared or s3_model.new_session()
         self.counts: Counter[str] = Counter()
         self._counting = threading.Lock()
 
@@ -54,6 +61,7 @@ class World:
     spool: Path
     part_sizes: PartSizes = PART_SIZES
     direct: Direct | None = None
+    patience: Patience = QUICK
     ahead_ms: int = 0
     """How far the clock of the leases is ahead of that of the machine."""
     clients: list[CountedClient] = field(default_factory=list)
@@ -84,7 +92,7 @@ class World:
 
     def make(self) -> S3Store:
         """Another store on the same, as another process would have it."""
-        client = CountedClient(self.location, self.service.credentials, patience=QUICK)
+        client = CountedClient(self.location, self.service.credentials, patience=self.patience)
         self.clients.append(client)
         return S3Store(
             client,
@@ -106,8 +114,8 @@ class World:
         """Unfinished multipart uploads."""
         return self.service.multiparts(self.location.bucket)
 
-    def counted(self, during: Callable[[], Any]) -> Counter[str]:
-        """Calls of all stores so far."""
+    def calls(self) -> Counter[str]:
+        """Calls of all stores so far, by name."""
         total: Counter[str] = Counter()
         for client in self.clients:
             total += client.counts

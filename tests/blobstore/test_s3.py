@@ -1,14 +1,32 @@
 """The contract on versitygw, with the ledger that the registry uses, and what only this back end promises."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import datetime as dt
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
+from sqlalchemy import text
 
-from tests.backends.s3 import S3Service, service
-from tests.blobstore.s3_world import World
+from registry.blobstore import resumable_hash, s3_reader
+from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
+from registry.blobstore.ledger import LEASE_MS, Part
+from registry.blobstore.resumable_hash import ResumableHash
+from registry.blobstore.s3_client import Direct, S3Client
+from registry.blobstore.s3_keys import PART_SIZES, Keys
+from registry.core.digest import Algorithm, Digest
+from registry.core.errors import ContentCorrupt, DigestMismatch, Unavailable, UploadBusy, UploadUnknown
+from registry.core.limits import CHUNK_BYTES
+from tests.backends.s3 import S3Service, free_port, service
+from tests.blobstore.s3_world import MIN_PART, QUICK, SMALL_PARTS, START, World
 from tests.blobstore.suite import *  # noqa: F403
-from tests.blobstore.suite import Backend
+from tests.blobstore.suite import Backend, half_done, new_id, new_key, objects, put, read, sample, uploads
+from tests.certificates import make_pair
+from tests.running import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +47,430 @@ async def world(versitygw: S3Service, tmp_path: Path) -> AsyncIterator[World]:
 def backend(world: World) -> Backend:
     """Stores on the same bucket and the same ledger."""
     return world.backend
+
+
+BORDER = MIN_PART
+
+
+@pytest.fixture
+async def parts(versitygw: S3Service, tmp_path: Path) -> AsyncIterator[World]:
+    """With parts of 5 MiB, the least that a service takes."""
+    async with World.open(versitygw, tmp_path, part_sizes=SMALL_PARTS) as world:
+        yield world
+
+
+async def begun(world: World, content: bytes, *, store: BlobStore | None = None) -> tuple[str, int]:
+    """A suspended upload of `content`: its id and its object's."""
+    upload_id, object_id, _ = await half_done(store or world.backend.store, content)
+    return upload_id, object_id
+
+
+def assert_tidy(world: World, *infos: BlobInfo) -> None:
+    """I8: nothing but these objects is in the bucket, no multipart upload and no file on this machine."""
+    assert sorted(world.keys().values()) == sorted(info.size for info in infos)
+    assert world.keys("checks/") == {}
+    assert world.multiparts() == []
+    assert not world.spool.exists() or list(world.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, BORDER - 1, BORDER, BORDER + 1, 2 * BORDER, 3 * BORDER + 7])
+@pytest.mark.parametrize("split", ["whole", "chunks", "nodes"])
+async def test_sizes_around_the_borders_of_parts(parts: World, size: int, split: str) -> None:
+    """In one session, in many on one node, and on a new node for each: the same bytes, and nothing left over."""
+    content = sample(size, seed=size)
+    key = new_key(content)
+    upload_id = new_id()
+    session = await parts.backend.store.create_upload(upload_id, key.object_id)
+    step = max(1, size if split == "whole" else size // 3 + 1)
+    for start in range(0, size, step):
+        await session.write([content[start : start + step]])
+        if split != "whole":
+            await session.suspend()
+            store = parts.backend.another() if split == "nodes" else parts.backend.store
+            assert await store.upload_offset(upload_id) == min(start + step, size)
+            session = await store.resume_upload(upload_id, key.object_id)
+    info = await session.commit(key.digest)
+    assert info == BlobInfo(key, size)
+    assert await read(parts.backend.store, key) == content
+    assert_tidy(parts, info)
+
+
+async def test_a_small_blob_costs_one_request_and_a_download_one(world: World) -> None:
+    info = await put(world.backend.store, sample(100_000))
+    assert world.calls() - Counter(START) == Counter({"PutObject": 1})
+    await read(world.backend.store, info.key)
+    assert world.calls() - Counter(START) == Counter({"PutObject": 1, "GetObject": 1})
+
+
+async def test_an_upload_goes_on_elsewhere_without_reading_what_was_stored(parts: World) -> None:
+    """Another node fetches the tail, and nothing else; the node that stored it not even that. The hash goes along."""
+    content = sample(2 * BORDER + 1000)
+    cuts = [BORDER + 100, BORDER + 200, 2 * BORDER + 500, len(content)]
+    upload_id, object_id = await begun(parts, content[: cuts[0]])
+    stores = [parts.backend.store, parts.backend.another(), parts.backend.another()]
+    for store, start, end in zip(stores, cuts, cuts[1:], strict=False):
+        before = parts.calls()["GetObject"]
+        session = await store.resume_upload(upload_id, object_id)
+        await session.write([content[start:end]])
+        assert parts.calls()["GetObject"] - before == (0 if store is stores[0] else 1)
+        if end < len(content):
+            await session.suspend()
+    before = parts.calls()["GetObject"]
+    info = await session.commit(Digest.of(content))
+    assert parts.calls()["GetObject"] == before
+    assert await read(stores[0], info.key) == content
+    assert_tidy(parts, info)
+
+
+async def test_without_the_library_the_object_is_read_again(parts: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_hash, "_engine", lambda _algorithm: None)
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id = await begun(parts, content[: BORDER + 1])
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content[BORDER + 1 :]])
+    info = await session.commit(Digest.of(content))
+    assert await read(parts.backend.store, info.key) == content
+    upload_id, object_id = await begun(parts, content[: BORDER + 1])
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content[BORDER + 1 :]])
+    with pytest.raises(DigestMismatch) as caught:
+        await session.commit(Digest.of(b"other"))
+    assert caught.value.facts["actual"] == str(Digest.of(content))
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_what_was_sent_once_more_in_parts_gets_a_new_object(parts: World, algorithm: Algorithm) -> None:
+    """A client whose answer got lost sends everything again. The key of the object that was begun is not written a
+    second time: the content moves to a new one, and the old one is dead."""
+    content = sample(BORDER + 5000)
+    upload_id, object_id = await begun(parts, content)
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content])
+    info = await session.commit(Digest.of(content, algorithm))
+    assert info.size == len(content) and info.key.object_id != object_id
+    assert await read(parts.backend.store, info.key) == content
+    assert await parts.backend.store.confirm(info.key) == info
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("size", [1000, BORDER + 1000, 2 * BORDER + 1000])
+@pytest.mark.parametrize("ending", ["abort", "mismatch", "remove", "delete"])
+async def test_i8_whatever_ends_an_upload_leaves_nothing(parts: World, size: int, ending: str) -> None:
+    store, content = parts.backend.store, sample(size)
+    upload_id, object_id = await begun(parts, content[:-1])
+    session = await store.resume_upload(upload_id, object_id)
+    await session.write([content[-1:]])
+    if ending == "abort":
+        await session.abort()
+    elif ending == "mismatch":
+        with pytest.raises(DigestMismatch):
+            await session.commit(Digest.of(b"other"))
+    else:
+        await session.suspend()
+        await (store.remove_upload(upload_id) if ending == "remove" else store.delete(object_id, None))
+    assert_tidy(parts)
+    assert await uploads(store) == set()
+    with pytest.raises(UploadUnknown):
+        await store.resume_upload(upload_id, object_id)
+    for _ in range(2):
+        await store.delete(object_id, None)
+        await store.remove_upload(upload_id)
+
+
+async def abandoned(world: World, content: bytes) -> tuple[str, int, UploadSession]:
+    """An upload whose process is stopped after it wrote `content`; its lease is over."""
+    upload_id, object_id = new_id(), new_key(content).object_id
+    session = await world.backend.store.create_upload(upload_id, object_id)
+    await session.write([content])
+    with pytest.raises(UploadBusy):
+        await world.backend.another().resume_upload(upload_id, object_id)
+    world.ahead_ms += LEASE_MS + 1
+    return upload_id, object_id, session
+
+
+async def sent(world: World, upload_id: str, offset: int) -> None:
+    """Wait until so many bytes are recorded."""
+    deadline = asyncio.get_running_loop().time() + 10
+    while await world.backend.store.upload_offset(upload_id) != offset:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_cr01_a_dead_session_is_taken_over_after_its_lease(parts: World) -> None:
+    """What it had in recorded parts counts, and nothing else."""
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id, _ = await abandoned(parts, content[: BORDER + 500])
+    await sent(parts, upload_id, BORDER)
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    assert session.offset == BORDER
+    await session.write([content[BORDER:]])
+    info = await session.commit(Digest.of(content))
+    assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("then", ["write", "commit", "suspend", "abort"])
+async def test_cr06_a_zombie_changes_nothing_after_a_takeover(parts: World, then: str) -> None:
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id, zombie = await abandoned(parts, content[: BORDER + 500])
+    await sent(parts, upload_id, BORDER)
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    before, keys = parts.calls(), parts.keys()
+    wrong = {
+        "write": lambda: zombie.write([bytes(2 * BORDER)]),
+        "commit": lambda: zombie.commit(Digest.of(content[: BORDER + 500])),
+        "suspend": zombie.suspend,
+        "abort": zombie.abort,
+    }
+    with pytest.raises(UploadBusy):
+        await wrong[then]()
+    assert (parts.calls()["PutObject"], parts.calls()["UploadPart"]) == (before["PutObject"], before["UploadPart"])
+    assert parts.keys() == keys
+    await session.write([content[BORDER:]])
+    info = await session.commit(Digest.of(content))
+    assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("size", [1000, BORDER + 1000])
+async def test_cr06_a_zombie_that_had_begun_to_publish_writes_to_another_key(parts: World, size: int) -> None:
+    """The ledger says that somebody began to write the final key; nobody can tell whether that request still comes. A
+    small blob gets a new object, and one in parts is read before it counts."""
+    content = sample(size)
+    upload_id, object_id = await begun(parts, content)
+    transfer = await parts.ledger.take(upload_id)
+    assert await parts.ledger.begin_publishing(transfer.hold, Digest.of(content))
+    parts.ahead_ms += LEASE_MS + 1
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    before = parts.calls()["GetObject"]
+    info = await session.commit(Digest.of(content))
+    assert (info.key.object_id != object_id) == (size < BORDER)
+    assert parts.calls()["GetObject"] - before >= 1
+    assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("size", [1000, BORDER + 1000])
+async def test_i7_a_crash_between_publishing_and_its_record_converges(parts: World, size: int) -> None:
+    """The object is complete under its key, and the ledger does not know: a repeated commit finds it, and so does
+    `confirm`, after reading it."""
+    content = sample(size)
+    info = await put(parts.backend.store, content)
+    await forget_commit(parts, info.key.object_id)
+    other = ObjectKey(Digest.of(b"other"), info.key.object_id)
+    assert await parts.backend.another().confirm(other) is None
+    assert await parts.backend.another().confirm(info.key) == info
+    before = parts.calls()["GetObject"]
+    assert await parts.backend.another().confirm(info.key) == info
+    assert parts.calls()["GetObject"] == before, "it is vouched for now"
+    assert await parts.backend.another().confirm(other) is None
+
+
+async def forget_commit(world: World, object_id: int) -> None:
+    """As if the process had died before it could record a commit."""
+    statement = "UPDATE transfers SET committed_size = NULL WHERE object_id = :id"
+    await world.database.write(lambda connection: connection.execute(text(statement), {"id": object_id}))
+
+
+async def test_a_tampered_hash_state_never_publishes_the_wrong_content(world: World) -> None:
+    """Byte by byte: it is not loaded, or leads to another digest; never to a crash. Then the bytes are refused, or read
+    again and taken; a wrong digest is refused in any case."""
+    running = ResumableHash.begin(Algorithm.SHA256)
+    running.update(sample(1000))
+    state = running.state()
+    assert state is not None and len(state) == 104
+    loaded = 0
+    for at in range(len(state)):
+        bad = bytearray(state)
+        bad[at] ^= 0xFF
+        found = ResumableHash.load(Algorithm.SHA256, bytes(bad), 1000)
+        if found is not None:
+            loaded += 1
+            found.update(b"more")
+            assert found.offset == 1004
+            assert len(found.digest().raw) == 32
+    assert loaded > 0
+    for wrong in (None, b"", state[:-1], state + b"\0", bytes(104), b"\xff" * 104):
+        assert ResumableHash.load(Algorithm.SHA256, wrong, 1000) is None
+    assert ResumableHash.load(Algorithm.SHA256, state, 1001) is None
+    assert ResumableHash.load(Algorithm.SHA512, state, 1000) is None
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+@pytest.mark.parametrize("size", [0, 1, 55, 64, 127, 128, 129, 300_000])
+def test_a_hash_goes_on_from_its_state(algorithm: Algorithm, size: int) -> None:
+    content = sample(size)
+    running = ResumableHash.begin(algorithm)
+    running.update(memoryview(content))
+    again = ResumableHash.load(algorithm, running.state(), size)
+    assert again is not None
+    for part in (bytearray(b"and"), memoryview(b"more"), content * 2):
+        again.update(part)
+    assert again.digest() == Digest.of(content + b"andmore" + content * 2, algorithm)
+    assert running.digest() == Digest.of(content, algorithm)
+
+
+async def test_cr21_a_ledger_of_more_than_a_thousand_parts(world: World) -> None:
+    """CR-21: none is forgotten, whatever a service shows on one page."""
+    transfer = await world.ledger.begin(new_id(), 1)
+    await world.ledger.record_multipart(transfer.hold, "multipart")
+    for number in range(1, 1204):
+        await world.ledger.record_part(transfer.hold, Part(number, f"etag {number}", 7), None)
+    assert [part.number for part in await world.ledger.parts(transfer.hold)] == list(range(1, 1204))
+    found = await world.ledger.find(transfer.upload_id)
+    assert found is not None
+    assert (found.offset, found.last_part) == (7 * 1203, 1203)
+
+
+def test_part_sizes_reach_five_tebibytes() -> None:
+    sizes = [PART_SIZES.of(number) for number in range(1, 10_001)]
+    assert sum(sizes) >= 5 * 1024**4
+    assert min(sizes) >= 5 * 1024**2 and max(sizes) <= 5 * 1024**3
+    assert sizes == sorted(sizes)
+
+
+async def test_what_an_ended_upload_has_left_is_found_and_removed(parts: World) -> None:
+    """CR-20: a multipart upload whose id nobody recorded, and a tail that nobody needs; of an object that is live, of
+    one that is gone, and not of one that is being uploaded."""
+    store, client, bucket = parts.backend.store, parts.service.client, parts.location.bucket
+    info = await put(store, b"live")
+    upload_id, object_id = await begun(parts, sample(BORDER + 100))
+    keys = Keys(parts.location.prefix)
+    for each in (info.key.object_id, 12345, object_id):
+        client.create_multipart_upload(Bucket=bucket, Key=keys.object(each))
+        client.put_object(Bucket=bucket, Key=keys.tail(each, 99), Body=b"tail")
+    found = await uploads(store)
+    strays = {f"{info.key.object_id:032x}", f"{12345:032x}"}
+    assert found == strays | {upload_id}
+    for stray in strays:
+        await store.remove_upload(stray)
+        await store.remove_upload(stray)
+    assert await uploads(store) == {upload_id}
+    assert await read(store, info.key) == b"live"
+    await store.remove_upload(upload_id)
+    assert_tidy(parts, info)
+
+
+async def test_a_direct_url_serves_the_object_and_ends(versitygw: S3Service, tmp_path: Path) -> None:
+    async with World.open(versitygw, tmp_path, direct=Direct(None, 2)) as world:
+        store, content = world.backend.store, sample(10_000)
+        key = (await put(store, content)).key
+        url = await store.direct_url(key)
+        assert url is not None and url == await store.direct_url(key), "it is made once for a while"
+        whole = httpx2.get(url)
+        assert (whole.status_code, whole.content) == (200, content)
+        assert whole.headers["content-type"] == "application/octet-stream"
+        part = httpx2.get(url, headers={"range": "bytes=100-199"})
+        assert (part.status_code, part.content) == (206, content[100:200])
+        wait_until(lambda: httpx2.get(url).status_code == 403, what="the end of the URL")
+        fresh = await store.direct_url(key)
+        assert fresh is not None and httpx2.get(fresh).status_code == 200
+
+
+async def test_a_direct_url_is_for_the_address_that_clients_know(versitygw: S3Service, tmp_path: Path) -> None:
+    async with World.open(versitygw, tmp_path, direct=Direct("https://s3.example.com", 600)) as world:
+        url = await world.backend.store.direct_url(new_key(b""))
+        assert url is not None and url.startswith(
+            f"https://s3.example.com/{world.location.bucket}/some/prefix/objects/"
+        )
+
+
+async def test_slow_readers_share_a_bounded_number_of_connections(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has not read for long gives its connection up, and goes on where it was."""
+    monkeypatch.setattr(s3_reader, "OPEN_ANSWERS", 2)
+    store, content = world.backend.store, sample(2 * CHUNK_BYTES + 5)
+    key = (await put(store, content)).key
+    readers = [await store.open(key) for _ in range(6)]
+    iterators = [reader.chunks(0, len(content)) for reader in readers]
+    firsts = [await anext(iterator) for iterator in iterators]
+    rests = [b"".join([piece async for piece in iterator]) for iterator in iterators]
+    assert all(first + rest == content for first, rest in zip(firsts, rests, strict=True))
+    for reader in readers:
+        await reader.aclose()
+
+
+async def test_cr43_an_object_that_ends_early_is_corrupt(world: World) -> None:
+    """The service says itself that there is less: that is not a connection that broke."""
+    store = world.backend.store
+    key = (await put(store, sample(1000))).key
+    name = Keys(world.location.prefix).object(key.object_id)
+    reader = await store.open(key)
+    world.service.client.put_object(Bucket=world.location.bucket, Key=name, Body=b"short")
+    with pytest.raises(ContentCorrupt):
+        [piece async for piece in reader.chunks(500, 500)]
+    await reader.aclose()
+
+
+async def test_cr24_a_bucket_that_is_gone_is_no_absence(world: World) -> None:
+    """I6: not of an object, not of an upload."""
+    store = world.backend.store
+    key = (await put(store, b"content")).key
+    upload_id, _ = await begun(world, b"half")
+    shutil.rmtree(world.service.folder / world.location.bucket)
+    calls: list[Callable[[], object]] = [
+        lambda: store.stat(key),
+        lambda: store.confirm(key),
+        lambda: store.open(key),
+        lambda: store.delete(key.object_id, key.digest),
+        lambda: store.remove_upload(upload_id),
+        lambda: objects(store),
+        lambda: uploads(store),
+        store.identity,
+        store.check,
+    ]
+    for call in calls:
+        with pytest.raises(Unavailable) as caught:
+            await call()  # type: ignore[misc]
+        assert "bucket does not exist (see storage)" in caught.value.message
+    (world.service.folder / world.location.bucket).mkdir()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("bucket", "the bucket does not exist (see storage)"),
+        ("key", "the access key is not known there (see s3_access_key_id)"),
+        ("secret", "the secret is not that of the access key (see s3_secret_access_key_file)"),
+        ("endpoint", "nothing answers at the address of the S3 service (see endpoint= in storage)"),
+        ("clock", "the clocks of this machine and of the S3 service differ too much"),
+    ],
+)
+def test_cr24_what_is_wrong_is_said_with_its_setting(
+    versitygw: S3Service, monkeypatch: pytest.MonkeyPatch, wrong: str, told: str
+) -> None:
+    location, credentials = versitygw.location(), versitygw.credentials
+    if wrong == "bucket":
+        location = replace(location, bucket="no-such-bucket")
+    if wrong == "key":
+        credentials = replace(credentials, access_key_id="somebody-else")
+    if wrong == "secret":
+        credentials = replace(credentials, secret="wrong")
+    if wrong == "endpoint":
+        location = replace(location, endpoint=f"http://127.0.0.1:{free_port()}")
+    if wrong == "clock":
+        earlier = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=20)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: earlier.replace(tzinfo=None))
+    client = S3Client(location, credentials, patience=QUICK)
+    for call in (lambda: client.size("key"), lambda: client.open("key"), lambda: client.objects("")):
+        with pytest.raises(Unavailable) as caught:
+            call()
+        assert told in caught.value.message
+        assert credentials.secret not in repr(credentials)
+    client.close()
+
+
+def test_a_certificate_is_trusted_by_its_file_alone(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "s3")
+    with service("versitygw", tmp_path / "service", tls=pair) as running:
+        location = running.location()
+        trusting = S3Client(replace(location, ca_file=pair.cert), running.credentials, patience=QUICK)
+        assert trusting.objects("") == []
+        doubting = S3Client(location, running.credentials, patience=QUICK)
+        with pytest.raises(Unavailable) as caught:
+            doubting.objects("")
+        assert "is not trusted (see ca_file= in storage)" in caught.value.message
+        for client in (trusting, doubting):
+            client.close()

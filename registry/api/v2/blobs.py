@@ -21,8 +21,11 @@ async def head_blob(services: Services, request: Request, visit: Visit) -> Answe
 
 
 async def get_blob(services: Services, request: Request, visit: Visit) -> Answer | BlobAnswer:
-    """The blob or a range of it."""
+    """The blob or a range of it, or where else it can be had: the client repeats its `Range` there."""
     digest = visit.digest
+    url = await _elsewhere(services, request, visit)
+    if url is not None:
+        return Answer(307, [*_headers(digest), (b"location", url.encode("ascii")), _NO_STORE])
     reader = await services.pull.open_blob(visit.access, digest)
     try:
         if not_modified(request, digest):
@@ -41,6 +44,17 @@ async def delete_blob(services: Services, request: Request, visit: Visit) -> Ans
 
 
 _CONTENT_TYPE = (b"content-type", b"application/octet-stream")
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+async def _elsewhere(services: Services, request: Request, visit: Visit) -> str | None:
+    """The URL that the client is sent to, None where it gets the blob, or 304, from us."""
+    redirects = services.redirects
+    if redirects is None or not redirects.applies_to(request.scope["depotry.address"]):
+        return None
+    if not_modified(request, visit.digest):
+        return None
+    return await services.pull.direct_url(visit.access, visit.digest)
 
 
 def _headers(digest: Digest) -> Headers:

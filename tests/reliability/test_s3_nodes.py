@@ -1,0 +1,218 @@
+"""Several servers on one database and one bucket: any of them takes the next chunk of an upload that another one
+began."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from registry.core.digest import Digest
+from tests.backends.s3 import S3Service, service
+from tests.reliability.client import Image, Pusher, expect, offset_of, pull_whole
+from tests.running import Registry, wait_until
+
+NODES = 3
+KILLS = 20
+MIB = 1024 * 1024
+Start = Callable[..., Registry]
+
+
+@pytest.fixture(scope="module")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+    """One for the module."""
+    with service("versitygw", tmp_path_factory.mktemp("versitygw")) as running:
+        yield running
+
+
+@pytest.fixture
+def start(versitygw: S3Service, tmp_path: Path) -> Iterator[Start]:
+    """Starts nodes on the same database and bucket. They run on one machine, so they may share a SQLite file."""
+    started: list[Registry] = []
+    bucket = versitygw.new_bucket()
+
+    def node(*flags: str) -> Registry:
+        storage = ("--storage", versitygw.url(bucket, "registry"), "--spool", str(tmp_path / f"spool-{len(started)}"))
+        started.append(Registry.start(tmp_path / "data", *storage, *flags, env=versitygw.env()))
+        return started[-1]
+
+    yield node
+    for registry in started:
+        registry.kill()
+
+
+def send_in_turns(nodes: list[httpx2.Client], location: str, blob: bytes, step: int) -> None:
+    """Chunk by chunk, each to the next node."""
+    for turn, start in enumerate(range(0, len(blob), step)):
+        chunk = blob[start : start + step]
+        place = {"content-range": f"{start}-{start + len(chunk) - 1}"}
+        answer = expect(nodes[turn % len(nodes)].patch(location, content=chunk, headers=place), 202)
+        assert offset_of(answer) == start + len(chunk)
+
+
+@pytest.mark.parametrize(("size", "step"), [(1 * MIB, 200_000), (40 * MIB + 17, 9 * MIB)])
+def test_chunks_go_round_through_three_nodes(start: Start, size: int, step: int) -> None:
+    """A small blob, and one of several parts, with the tail between nodes; each node shows the same afterwards."""
+    nodes = [start().client() for _ in range(NODES)]
+    blob = os.urandom(size)
+    digest = Digest.of(blob)
+    location = expect(nodes[0].post("/v2/round/app/blobs/uploads/"), 202).headers["location"]
+    send_in_turns(nodes, location, blob, step)
+    for node in nodes:
+        assert offset_of(expect(node.get(location), 204)) == size
+    for node in nodes:
+        # Repeated as after a lost answer, and elsewhere: 201 again.
+        expect(node.put(f"{location}?digest={digest}"), 201)
+    for node in nodes:
+        assert node.get(f"/v2/round/app/blobs/{digest}").content == blob
+        part = node.get(f"/v2/round/app/blobs/{digest}", headers={"range": f"bytes={size - 100}-"})
+        assert (part.status_code, part.content) == (206, blob[-100:])
+        node.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_node_loses_nothing_that_another_one_takes_over(
+    start: Start, versitygw: S3Service, tmp_path: Path
+) -> None:
+    """CR-01, CR-41: `kill -9` in the middle of a request; the client asks another node where the upload stands, and
+    goes on there."""
+    rng = random.Random(7)
+    nodes = [start(), start()]
+    for number in range(KILLS):
+        blob = rng.randbytes(rng.randrange(MIB, 24 * MIB))
+        digest = Digest.of(blob)
+        with nodes[0].client() as client:
+            location = expect(client.post("/v2/killed/app/blobs/uploads/"), 202).headers["location"]
+            sent = rng.randrange(len(blob) // 2)
+            expect(client.patch(location, content=blob[:sent]), 202)
+            cut = rng.randrange(sent, len(blob))
+            with pytest.raises(httpx2.TransportError):
+                client.patch(location, content=dying(blob[sent:cut], nodes[0]))
+        nodes = [nodes[1], start()]
+        with nodes[0].client() as client:
+            finish(client, location, blob)
+            assert client.get(f"/v2/killed/app/blobs/{digest}").content == blob, number
+    stop_and_look(nodes, versitygw)
+
+
+def dying(content: bytes, node: Registry) -> Iterator[bytes]:
+    """A body in whose middle the server dies."""
+    half = len(content) // 2
+    for start in range(0, half, 64 * 1024):
+        yield content[start : min(start + 64 * 1024, half)]
+    node.process.send_signal(signal.SIGKILL)
+    node.process.wait()
+    yield content[half:] or b"x"
+
+
+def finish(client: httpx2.Client, location: str, blob: bytes) -> None:
+    """Go on as the specification says: ask where it stands, and send the rest. The dead holder's lease ends first."""
+    offset = 0
+
+    def goes_on() -> bool:
+        nonlocal offset
+        offset = offset_of(expect(client.get(location), 204))
+        place = {"content-range": f"{offset}-{len(blob) - 1}"}
+        answer = client.patch(location, content=blob[offset:], headers=place)
+        assert answer.status_code in {202, 409}, answer.text
+        return answer.status_code == 202
+
+    wait_until(goes_on, what="the end of the lease")
+    expect(client.put(f"{location}?digest={Digest.of(blob)}"), 201)
+
+
+def stop_and_look(nodes: list[Registry], versitygw: S3Service) -> None:
+    """I8: nothing is left at the service but what is stored."""
+    for node in nodes:
+        assert node.stop() == 0
+    bucket = f"bucket-{versitygw.buckets}"
+    assert versitygw.multiparts(bucket) == []
+    tails = [key for key in versitygw.keys(bucket) if ".tail." in key]
+    assert tails == []
+
+
+def test_a_server_that_stops_keeps_what_arrived(start: Start) -> None:
+    """CR-42: an upload whose request was cut off at the stop goes on elsewhere, from all bytes that came."""
+    first, second = start("--drain-timeout-s", "0"), start()
+    blob = os.urandom(3 * MIB)
+    with first.client() as client, second.client() as other:
+        location = expect(client.post("/v2/stopped/app/blobs/uploads/"), 202).headers["location"]
+        expect(client.patch(location, content=blob[:MIB]), 202)
+        assert first.stop() == 0
+        finish(other, location, blob)
+        assert other.get(f"/v2/stopped/app/blobs/{Digest.of(blob)}").content == blob
+
+
+def test_a_pull_is_sent_to_the_service_where_that_is_wanted(start: Start, versitygw: S3Service) -> None:
+    """307 with a URL that works without credentials, Range included; HEAD stays here; nothing of it is in the log."""
+    node = start("--storage-redirect", "--log-format", "json", "--log-level", "debug")
+    image = Image.random("sent/app", "latest", random.Random(3))
+    with node.client() as client:
+        Pusher(client).push(image, way="stream")
+        digest = Digest.of(image.blobs[1])
+        path = f"/v2/{image.name}/blobs/{digest}"
+        answer = expect(client.get(path), 307)
+        assert answer.headers["docker-content-digest"] == str(digest)
+        assert answer.headers["cache-control"] == "no-store"
+        url = answer.headers["location"]
+        assert url.startswith(versitygw.endpoint) and answer.content == b""
+        assert httpx2.get(url).content == image.blobs[1]
+        assert httpx2.get(url, headers={"range": "bytes=0-9"}).content == image.blobs[1][:10]
+        assert expect(client.head(path), 200).headers["content-length"] == str(len(image.blobs[1]))
+        expect(client.get(path, headers={"if-none-match": f'"{digest}"'}), 304)
+        expect(client.get(f"/v2/{image.name}/blobs/{Digest.of(b'none')}"), 404)
+        pull_whole(httpx2.Client(base_url=node.url, follow_redirects=True), image)
+    assert "X-Amz-Signature" not in node.output()
+
+
+def test_clients_of_some_networks_get_blobs_from_the_registry(start: Start) -> None:
+    node = start("--storage-redirect", "--storage-redirect-except", "127.0.0.0/8", "--trusted-proxies", "127.0.0.1/32")
+    image = Image.random("kept/app", "latest", random.Random(3))
+    with node.client() as client:
+        Pusher(client).push(image, way="put")
+        path = f"/v2/{image.name}/blobs/{Digest.of(image.blobs[1])}"
+        assert expect(client.get(path), 200).content == image.blobs[1]
+        expect(client.get(path, headers={"x-forwarded-for": "192.0.2.1"}), 307)
+
+
+@pytest.mark.parametrize(
+    ("storage", "env", "told"),
+    [
+        ("s3://no-such-bucket/?endpoint={endpoint}", {}, "the bucket does not exist (see storage)"),
+        ("s3://{bucket}/?endpoint=http://127.0.0.1:9", {}, "see endpoint= in storage"),
+        ("s3://{bucket}/?endpoint={endpoint}", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "see s3_secret_access_key_file"),
+        ("s3://{bucket}/?endpoint={endpoint}", {"AWS_ACCESS_KEY_ID": "nobody"}, "see s3_access_key_id"),
+        ("s3://{bucket}/?endpoint=https://127.0.0.1:9&ca_file=/no/such/file", {}, "storage: ca_file /no/such/file"),
+        ("s3://{bucket}/?endpoint={endpoint}&adressing=path", {}, "--storage: 'adressing' is not an option"),
+    ],
+)
+def test_wrong_settings_refuse_to_start_with_a_line(
+    versitygw: S3Service, tmp_path: Path, storage: str, env: dict[str, str], told: str
+) -> None:
+    """CR-24: within seconds, naming the setting; and nothing is made of it."""
+    bucket = versitygw.new_bucket()
+    url = storage.format(bucket=bucket, endpoint=versitygw.endpoint)
+    with pytest.raises(AssertionError) as caught:
+        Registry.start(tmp_path / "data", "--storage", url, env=versitygw.env() | env)
+    lines = [line for line in str(caught.value).splitlines() if "depotry: " in line]
+    assert len(lines) == 1 and told in lines[0], str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert versitygw.keys(bucket) == {}
+
+
+def test_a_bucket_that_is_emptied_or_not_ours_is_refused(start: Start, versitygw: S3Service) -> None:
+    """CR-14: a database never goes on with the content of another one, nor with none."""
+    node = start()
+    with node.client() as client:
+        Pusher(client).push_blob("here/app", b"content", way="whole")
+    node.stop()
+    bucket = f"bucket-{versitygw.buckets}"
+    for key in versitygw.keys(bucket):
+        versitygw.client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(AssertionError, match="is empty or not mounted"):
+        start()
+    assert versitygw.keys(bucket) == {}
