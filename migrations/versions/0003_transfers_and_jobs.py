@@ -1,4 +1,4 @@
-"""Uploads to an object store, background work, and when a blob is looked at for collection."""
+"""Uploads to an object store, background work, when a blob is looked at for collection, and moves."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -59,6 +59,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_transfer_parts")),
         comment="The parts of a multipart upload that the object store has acknowledged.",
     )
+    op.create_table(
+        "incoming",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("identity", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_incoming_single")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incoming")),
+        comment="One row while another database is copied into this one: how far (JSON). Nobody may serve meanwhile.",
+    )
+    op.create_table(
+        "storage_moves",
+        sa.Column("id", BIG_ID, sa.Identity(always=False), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_storage_moves")),
+        comment="Blobs on their way from one store to another. Until the end either of the two may hold any blob.",
+        sqlite_autoincrement=True,
+    )
+    op.add_column("installation", sa.Column("moved_to", sa.Text(), nullable=True))
+    op.add_column("installation", sa.Column("moved_at", sa.BigInteger(), nullable=True))
     op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
     # 0: what is stored already, and what the previous version stores while both run, is looked at once.
     some = sa.text("review_at IS NOT NULL")

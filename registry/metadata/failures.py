@@ -10,6 +10,8 @@ from registry.core.errors import RegistryError, StorageFull, Unavailable
 
 OUTAGES = (OperationalError, InternalError, PoolTimeout)
 """The database failed. Every other SQLAlchemyError is a mistake of ours, and stays what it is: a 500."""
+MOVED = "this database has been moved to another place"
+"""What a database says, by its triggers, to whoever writes to it after it was moved."""
 
 
 @contextmanager
@@ -20,15 +22,24 @@ def translated() -> Iterator[None]:
     except OUTAGES as error:
         raise translate(error) from error
     except DatabaseError as error:
-        # The bare class: a file that is damaged or no database. Its subclasses are mistakes of ours.
-        if type(error) is not DatabaseError:
+        if not is_outage(error):
             raise
         raise translate(error) from error
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether the database failed, or is closed; else it is a mistake of ours."""
+    if isinstance(error, OUTAGES):
+        return True
+    # The bare class: a file that is damaged or no database. Its subclasses are mistakes of ours.
+    return type(error) is DatabaseError or (isinstance(error, DatabaseError) and MOVED in str(error.orig))
 
 
 def translate(error: SQLAlchemyError) -> RegistryError:
     """The registry's error for an outage of the database."""
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if MOVED in text:
+        return Unavailable(MOVED, retry_after_s=30)
     if "is full" in text:
         return StorageFull("the database's disk is full", retry_after_s=30)
     if isinstance(error, PoolTimeout) or "locked" in text:

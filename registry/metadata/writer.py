@@ -16,10 +16,10 @@ from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry.core.errors import Unavailable
-from registry.metadata.failures import OUTAGES, translate
+from registry.metadata.failures import OUTAGES, is_outage, translate
 
 QUEUE_LIMIT = 1_024
 BATCH_LIMIT = 64
@@ -157,7 +157,7 @@ def _attempt(unit: _Unit, connection: Connection, *, alone: bool) -> _Outcome:
     except Exception as error:  # noqa: BLE001 - the boundary between a unit and this thread: it goes to the unit's caller
         if savepoint is not None:
             savepoint.rollback()
-        return _Outcome(failed=error)
+        return _Outcome(failed=_failure_of(error))
     if savepoint is not None:
         savepoint.commit()
     return _Outcome(value=value)
@@ -165,7 +165,7 @@ def _attempt(unit: _Unit, connection: Connection, *, alone: bool) -> _Outcome:
 
 def _failure_of(error: BaseException | None) -> Exception:
     """What the callers are told: an outage as the registry's own error, anything else as it is."""
-    if isinstance(error, OUTAGES) or type(error) is DatabaseError:
+    if isinstance(error, SQLAlchemyError) and is_outage(error):
         failure = translate(error)
         failure.__cause__ = error
         return failure

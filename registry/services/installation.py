@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 
 from registry.blobstore.base import BlobStore, boot_id
-from registry.metadata import installation
+from registry.metadata import installation, moved
 from registry.metadata.database import Database
 from registry.services.clock import Clock
 

@@ -59,7 +59,7 @@ async def test_a_disk_that_is_not_mounted_is_not_an_empty_store(house: House, tm
     """A database that knows blobs refuses a store without its mark."""
     await house.blob(b"x")
     await house.database.write(
-        lambda connection: connection.execute(text("INSERT INTO installation VALUES (1, 'a', 'b', 0, 0)"))
+        lambda connection: connection.execute(text("INSERT INTO installation (id, identity, boot_id, created_at) VALUES (1, 'a', 'b', 0)"))
     )
     store = FilesystemStore(tmp_path / "mounted-nowhere")
     with pytest.raises(WrongPair):
