@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from registry import __version__
 from registry.api.accounts import LoginApi, LoginServices
@@ -24,6 +25,7 @@ from registry.auth.tokens import Parties
 from registry.blobstore.base import BlobStore
 from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
+from registry.blobstore.several import SeveralStore
 from registry.config import Settings
 from registry.core.access import Visibility
 from registry.core.limits import MANIFESTS_HELD_BYTES
@@ -39,7 +41,7 @@ from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import system_clock
 from registry.services.first_admin import FirstAdmin
-from registry.services.installation import Installation
+from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
 from registry.services.pull import Pull
@@ -58,10 +60,19 @@ class Stores:
 
     database: Database
     blobs: BlobStore
+    places: Places = field(default_factory=Places)
 
-    async def open(self) -> None:
-        """Check that the two belong together. Raises WrongPair."""
-        await Installation(self.database, self.blobs, system_clock).open()
+    @property
+    def installation(self) -> Installation:
+        """What looks after database and store, or after both stores."""
+        if isinstance(self.blobs, SeveralStore):
+            current, previous = self.blobs.current, self.blobs.previous
+            return Installation(self.database, current, system_clock, previous, self.places)
+        return Installation(self.database, self.blobs, system_clock, places=self.places)
+
+    async def open(self, purpose: Purpose) -> None:
+        """Check that they belong together. Raises WrongPair, DatabaseMoved, DatabaseIncomplete."""
+        await self.installation.open(purpose)
 
     async def close(self) -> None:
         """Finish what is queued and close both. Idempotent."""
@@ -83,24 +94,47 @@ def open_database(settings: Settings) -> Database:
 
 
 def open_blobs(settings: Settings) -> BlobStore:
-    """The blob store of these settings."""
-    return FilesystemStore(settings.storage_path, reserve_bytes=settings.storage_reserve_bytes)
+    """The blob store of these settings: two of them while blobs move."""
+    current = _store_at(settings, settings.storage_url)
+    if settings.storage_previous is None:
+        return current
+    return SeveralStore(current, _store_at(settings, settings.storage_previous))
 
 
-def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
+def _store_at(settings: Settings, url: str) -> BlobStore:
+    folder = Path(url.removeprefix("file:")).expanduser()
+    return FilesystemStore(folder, reserve_bytes=settings.storage_reserve_bytes)
+
+
+def places_of(settings: Settings) -> Places:
+    """What the stores of these settings are called in SQL, the same whoever asks from wherever."""
+    previous = settings.storage_previous
+    return Places(_name_of(settings.storage_url), None if previous is None else _name_of(previous))
+
+
+def _name_of(url: str) -> str:
+    if url.startswith("s3:"):
+        place, _, options = url.partition("?")
+        endpoints = parse_qs(options).get("endpoint", [])
+        return place.rstrip("/") + "".join(f"?endpoint={endpoint.rstrip('/')}" for endpoint in endpoints)
+    return f"file:{Path(url.removeprefix('file:')).expanduser().resolve()}"
+
+
+def open_stores(settings: Settings, *, upgrade: bool, purpose: Purpose | None = None) -> Stores:
     """Open both and check that they belong together, with `upgrade` after bringing the database up to date; without it
-    the database has to be current, because a server may be running on it. Blocks; for a start.
+    the database has to be current, because a server may be running on it. Who upgrades serves, if there is no other
+    `purpose`. Blocks; for a start.
 
-    Raises WrongPair, DatabaseTooNew, DatabaseNotCurrent, LibraryTooOld, Unavailable.
+    Raises WrongPair, DatabaseMoved, DatabaseIncomplete, DatabaseTooNew, DatabaseNotCurrent, LibraryTooOld, Unavailable.
     """
     database = open_database(settings)
-    stores = Stores(database, open_blobs(settings))
+    stores = Stores(database, open_blobs(settings), places_of(settings))
     try:
         if upgrade:
             database.migrate()
         else:
             database.require_current()
-        asyncio.run(stores.open())
+        asyncio.run(stores.open(purpose or (Purpose.SERVE if upgrade else Purpose.LOOK)))
     except BaseException:
         stores.close_now()
         raise

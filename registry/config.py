@@ -626,6 +626,8 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
         yield f"{labels.get('port', 'port')}: the metrics port would be {PORT_MAX + 1}; set metrics_port"
     if settings.port and settings.port == settings.effective_metrics_port:
         yield f"{labels.get('metrics_port', 'metrics_port')}: is the same as port; it needs one of its own"
+    if settings.storage_previous == settings.storage_url:
+        yield f"{labels.get('storage_previous', 'storage_previous')}: is the same as storage; leave it out"
     pair = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
     missing = [name for name, value in pair.items() if value is None]
     if len(missing) == 1:

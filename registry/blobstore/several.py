@@ -124,7 +124,8 @@ class SeveralStore:
             await self.previous.check()
 
     async def identity(self) -> str | None:
-        """The id of the installation that both belong to, None unless both carry one. Raises Unavailable if they differ."""
+        """The id of the installation that both belong to, None unless both carry one. Raises Unavailable where they
+        differ."""
         current, previous = await self.current.identity(), await self.previous.identity()
         if None not in (current, previous) and current != previous:
             raise Unavailable("storage and storage_previous belong to different installations")

@@ -159,6 +159,8 @@ def _prepare(target: Engine, identity: str, closed: Closed | None, *, now: int) 
     with target.begin() as connection:
         found = connection.execute(select(incoming.c.identity, incoming.c.began_at, incoming.c.position)).first()
         if found is None:
+            if connection.execute(select(installation.c.identity)).scalar() == identity:
+                raise CopyRefused("this database has been moved already: the target is whole, serve from there")
             _require_empty(connection)
             began_at = now if closed is None else closed.at
             row = {"id": 1, "identity": identity, "began_at": began_at, "position": json.dumps(_START)}
@@ -169,8 +171,8 @@ def _prepare(target: Engine, identity: str, closed: Closed | None, *, now: int) 
     )
     if not is_same:
         raise CopyRefused(
-            "the target holds an unfinished move of another database, or one that was taken back meanwhile: give this one"
-            " an empty database"
+            "the target holds an unfinished move of another database, or one that was taken back meanwhile: give this"
+            " one an empty database"
         )
     return cast("int", found.began_at)
 
@@ -186,8 +188,8 @@ def _require_usable(connection: Connection) -> None:
         raise CopyRefused("the target is not empty: it has tables of something else")
     if found is not None and found < migrate.head():
         raise CopyRefused(
-            f"the target is not empty: it holds a database with the older schema {found}. If it may be overwritten, make"
-            " it empty first"
+            f"the target is not empty: it holds a database with the older schema {found}. If it may be overwritten,"
+            " make it empty first"
         )
 
 
@@ -277,8 +279,8 @@ class _Copy:
                 theirs = _checksum(connection, table)
             if mine != theirs:
                 raise CopyRefused(
-                    f"the copy of {table.name} differs: {mine[0]} rows here, {theirs[0]} there. Somebody has written to the"
-                    " target: take the move back (--undo), make the target empty, and begin again"
+                    f"the copy of {table.name} differs: {mine[0]} rows here, {theirs[0]} there. Somebody has written to"
+                    " the target: take the move back (--undo), make the target empty, and begin again"
                 )
             yield self._step("verify", table, mine[0])
 
@@ -340,9 +342,7 @@ def _rows_after(table: Table, key: list[Any] | None) -> Select[Any]:
 
 
 def _self_references(table: Table) -> list[Column[Any]]:
-    return [
-        column for column in table.c if any(reference.column.table is table for reference in column.foreign_keys)
-    ]
+    return [column for column in table.c if any(reference.column.table is table for reference in column.foreign_keys)]
 
 
 def _without_forward_links(table: Table, row: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
 milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
-Lock order of writing transactions: installation (its revision), storage_moves, accounts, repositories, tags, manifests, blobs,
-repository_blobs, uploads, objects, transfers, jobs, outbox, audit.
+Lock order of writing transactions: installation (its revision), storage_moves, accounts, repositories, tags,
+manifests, blobs, repository_blobs, uploads, objects, transfers, jobs, outbox, audit.
 """
 
 from sqlalchemy import (

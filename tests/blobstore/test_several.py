@@ -1,4 +1,4 @@
-"""The contract on two stores as one: both in memory, both on disk, and everything that was begun in the previous one."""
+"""The contract on two stores as one, both in memory or both on disk, and what was begun in the previous one."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
