@@ -124,16 +124,13 @@ def _show_database_move(steps: Iterable[Step]) -> None:
     print(f"{rows} rows of {len(tables)} tables moved, and read again: equal on both sides")
 
 
-def run_storage_move(stores: Stores, *, parallel: int, expiry_ms: int, offline: bool) -> bool:
+def run_storage_move(stores: Stores, *, parallel: int, expiry_ms: int) -> bool:
     """Move blobs with a progress bar; True if everything that could be wanted is in the new store."""
-    return asyncio.run(_storage_move(stores, parallel=parallel, expiry_ms=expiry_ms, offline=offline))
+    return asyncio.run(_storage_move(stores, parallel, expiry_ms))
 
 
-async def _storage_move(stores: Stores, *, parallel: int, expiry_ms: int, offline: bool) -> bool:
+async def _storage_move(stores: Stores, parallel: int, expiry_ms: int) -> bool:
     try:
-        if offline:
-            await stores.installation.begin_move()
-        await stores.installation.require_begun()
         move = _move_of(stores, parallel, expiry_ms)
         outcomes = await _move_all(stores, move)
         left = move.left

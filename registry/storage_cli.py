@@ -45,10 +45,10 @@ def storage_move(
     from registry.commands import print_move_plan, run_storage_move
     from registry.services.installation import Purpose
 
-    stores = existing_stores(settings, Purpose.PLAN if dry_run else Purpose.MOVE)
     if dry_run:
-        opened(lambda: print_move_plan(stores))
+        plan = existing_stores(settings, Purpose.PLAN)
+        opened(lambda: print_move_plan(plan))
         return
-    expiry_ms = settings.upload_ttl_s * 1000
-    is_done = opened(lambda: run_storage_move(stores, parallel=parallel, expiry_ms=expiry_ms, offline=offline))
+    stores = existing_stores(settings, Purpose.MOVE_OFFLINE if offline else Purpose.MOVE)
+    is_done = opened(lambda: run_storage_move(stores, parallel=parallel, expiry_ms=settings.upload_ttl_s * 1000))
     sys.exit(0 if is_done else 1)

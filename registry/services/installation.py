@@ -31,6 +31,8 @@ class Purpose(Enum):
     """A server: with two stores, blobs begin to move."""
     MOVE = "move"
     """The move itself, which may know the two stores by other names than the servers did."""
+    MOVE_OFFLINE = "move offline"
+    """The same, and no server has to know both stores before."""
     PLAN = "plan"
     """Only to say what a move would do: nothing is written."""
 
@@ -66,33 +68,40 @@ class Installation:
         # In this order: the row is there before the mark, so another process that starts now cannot mislead.
         carried = await self.store.identity()
         known = await self.database.read(installation.find)
-        newest = await self.database.read(storage_moves.newest)
-        _judge(newest, self.places, purpose)
-        if self.previous is not None:
-            await self._require_previous(self.previous, known, None if purpose is Purpose.PLAN else carried)
+        _judge(await self.database.read(storage_moves.newest), self.places, purpose)
         if known is None:
-            if carried is not None:
-                raise WrongPair(
-                    "the database is new, but the blob store holds the content of another installation; give both of"
-                    " the same one, or empty folders"
-                )
-            known = await self._create(boot)
+            known = await self._create(boot, carried)
         if carried not in (None, known.identity):
             raise WrongPair("the blob store belongs to another database")
-        if purpose is Purpose.PLAN:
-            return known.identity
-        if carried is None:
+        if self.previous is not None:
+            await self._open_two(self.previous, known.identity, carried, purpose)
+        elif carried is None:
             await self._claim(known.identity)
-        if purpose is Purpose.SERVE:
-            await self.begin_move()
-        if known.boot_id != boot:
+        if known.boot_id != boot and purpose is not Purpose.PLAN:
             await self.database.write(lambda connection: installation.note_boot(connection, boot, skip=IDS_SKIPPED))
         return known.identity
 
-    async def begin_move(self) -> None:
-        """Write down that either store may hold any blob, where that is not so already."""
-        if self.places.previous is None:
+    async def _open_two(self, previous: BlobStore, identity: str, carried: str | None, purpose: Purpose) -> None:
+        """At least one of the stores belongs to this database; the other one gets its mark once SQL knows that either
+        may hold blobs. Otherwise a server with the new one alone would start next, and have nothing."""
+        mark = await previous.identity()
+        if mark not in (None, identity):
+            raise WrongPair("storage_previous belongs to another database")
+        if mark is None and (carried is None or purpose is not Purpose.SERVE):
+            raise WrongPair("storage_previous is empty or not mounted: the mark of the installation is missing")
+        if purpose is Purpose.MOVE:
+            await self._require_begun()
+        elif purpose in (Purpose.SERVE, Purpose.MOVE_OFFLINE):
+            await self._begin_move()
+        else:
             return
+        for store, found in ((self.store, carried), (previous, mark)):
+            if found is None:
+                await _claim_empty(store, identity)
+
+    async def _begin_move(self) -> None:
+        """Write down that either store may hold any blob, where that is not so already."""
+        assert self.places.previous is not None
         source, target, now = self.places.previous, self.places.current, self.clock()
 
         def note(connection: Connection) -> None:
@@ -112,7 +121,7 @@ class Installation:
             lambda connection: storage_moves.finish(connection, source=source, target=target, now=now)
         )
 
-    async def require_begun(self) -> None:
+    async def _require_begun(self) -> None:
         """Servers must know both stores before blobs move. Raises WrongPair where none has been started with both, or
         the last one was started the other way round."""
         newest = await self.database.read(storage_moves.newest)
@@ -130,25 +139,14 @@ class Installation:
                 f" storage_previous {self.places.previous} first, or say --offline if none runs"
             )
 
-    async def _require_previous(
-        self, previous: BlobStore, known: installation.Installed | None, carried: str | None
-    ) -> None:
-        """The store that blobs come from belongs to this database. Raises WrongPair."""
-        if known is None:
+    async def _create(self, boot: str, carried: str | None) -> installation.Installed:
+        if carried is not None:
             raise WrongPair(
-                "this registry is new, so there are no blobs in a previous store: leave storage_previous out"
+                "the database is new, but the blob store holds the content of another installation; give both of"
+                " the same one, or empty folders"
             )
-        mark = await previous.identity()
-        if mark == known.identity:
-            return
-        if mark is not None:
-            raise WrongPair("storage_previous belongs to another database")
-        if carried != known.identity:
-            raise WrongPair("storage_previous is empty or not mounted: the mark of the installation is missing")
-        # All nodes come to know the new store before the first one writes to it.
-        await _claim_empty(previous, known.identity)
-
-    async def _create(self, boot: str) -> installation.Installed:
+        if self.previous is not None:
+            raise WrongPair("this registry is new, and has no blobs in a previous store: leave storage_previous out")
         made = installation.Installed(secrets.token_hex(16), boot)
         now = self.clock()
         return await self.database.write(lambda connection: installation.create(connection, made, now=now))
@@ -157,7 +155,7 @@ class Installation:
         """Mark a store as ours, unless SQL knows of content that ought to be in it."""
         if await self.store.identity() == identity:
             return
-        if self.previous is None and await self.database.read(installation.has_content):
+        if await self.database.read(installation.has_content):
             raise WrongPair(
                 "the database knows of blobs, but the blob store is empty or not mounted: its mark is missing (if the"
                 " blobs shall move to it, set storage_previous to where they are)"
@@ -188,7 +186,8 @@ def _judge(newest: StorageMove | None, places: Places, purpose: Purpose) -> None
             f"blobs are on their way from {newest.source} to {newest.target}: set storage_previous to {other} until"
             " `depotry storage move` says that it can be left out"
         )
-    if purpose is not Purpose.MOVE and newest.both != {places.current, places.previous}:
+    is_move = purpose in (Purpose.MOVE, Purpose.MOVE_OFFLINE)
+    if not is_move and newest.both != {places.current, places.previous}:
         raise WrongPair(
             f"blobs are on their way from {newest.source} to {newest.target}: storage and storage_previous have to be"
             " these two. If they are, under other names, let `depotry storage move` finish with the new names first"
