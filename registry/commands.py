@@ -25,7 +25,7 @@ from registry.blobstore.several import SeveralStore
 from registry.config import Settings, mask_url
 from registry.jobs.move import Handled, Left, Move, Outcome
 from registry.jobs.scrub import Scrub
-from registry.metadata import copy, installation, sqlite
+from registry.metadata import copy, installation, moved
 from registry.metadata.copy import Step
 from registry.metadata.installation import Stats
 from registry.services.clock import system_clock
@@ -88,7 +88,7 @@ async def _scrub(stores: Stores) -> int:
 def run_database_move(source: Settings, target: Settings) -> None:
     """Move the SQLite database of `source` to the PostgreSQL database of `target`, with a progress bar. Blocks. Raises
     CopyRefused, DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld, Unavailable, StorageFull, OSError."""
-    process = sqlite.other_process(source.database_path)
+    process = moved.other_process(source.database_path)
     password = None
     if target.database_password_file is not None:
         password = target.database_password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")

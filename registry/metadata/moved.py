@@ -4,7 +4,12 @@ that has been running on it, and so what is copied stays true, however long it t
 SQLite itself refuses the writes, by triggers; a server answers 503 to whatever needs one, and goes on with pulls.
 """
 
+import fcntl
+import os
+import struct
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
@@ -13,6 +18,10 @@ from registry.metadata.failures import MOVED
 from registry.metadata.schema import incoming, installation, metadata
 
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
+_FLOCK = "hhqqi4x"
+"""`struct flock` of Linux on 64 bits."""
+_OPEN_BYTE = 128
+"""Of the shared-memory file beside a database with a write-ahead log: who has it open holds a shared lock on it."""
 
 
 class DatabaseMoved(Exception):
@@ -80,3 +89,20 @@ def _triggers(connection: Connection) -> list[tuple[str, str, str]]:
         for table in metadata.sorted_tables
         for event in _EVENTS
     ]
+
+
+def other_process(file: Path) -> int | None:
+    """A process that has the SQLite database in `file` open, None if there is none or the system does not tell. Only
+    before this process opens it: closing a file here would take this process's own locks away."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        descriptor = os.open(f"{file}-shm", os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _OPEN_BYTE, 1, 0)
+        kind, _, _, _, process = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else process
