@@ -32,7 +32,7 @@ from registry.core.limits import MANIFESTS_HELD_BYTES
 from registry.jobs.runner import Runner
 from registry.jobs.upkeep import Graces, jobs_of
 from registry.metadata import tokens as token_rows
-from registry.metadata.database import Database
+from registry.metadata.database import Database, DatabaseUnusable
 from registry.services import first_admin
 from registry.services.access import Access
 from registry.services.accounts import Accounts
@@ -85,12 +85,38 @@ class Stores:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database of these settings; its folder is made if it is missing."""
+    """The database of these settings; the folder of a file is made if it is missing. Raises LibraryTooOld,
+    DatabaseUnusable, OSError."""
+    if settings.is_on_postgresql:
+        return _open_postgresql(settings)
+    from registry.metadata.sqlite import SqliteDatabase
+
     path = settings.database_path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # It holds hashes of passwords: in a folder that others can read, the file is for its owner only all the same.
     path.touch(mode=0o600, exist_ok=True)
-    return Database(path)
+    return SqliteDatabase(path)
+
+
+def _open_postgresql(settings: Settings) -> Database:
+    from registry.metadata.postgresql import PostgresqlDatabase
+
+    password = None
+    if settings.database_password_file is not None:
+        try:
+            password = settings.database_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            password = ""
+        if not password or "\0" in password:
+            raise DatabaseUnusable(
+                f"{settings.database_password_file} holds no password (see --database-password-file)"
+            )
+    return PostgresqlDatabase(
+        settings.database_url,
+        direct=settings.database_direct,
+        password=password,
+        connections=settings.database_pool,
+    )
 
 
 def open_blobs(settings: Settings) -> BlobStore:
@@ -121,17 +147,18 @@ def _name_of(url: str) -> str:
 
 
 def open_stores(settings: Settings, *, upgrade: bool, purpose: Purpose | None = None) -> Stores:
-    """Open both and check that they belong together, with `upgrade` after bringing the database up to date; without it
-    the database has to be current, because a server may be running on it. Who upgrades serves, if there is no other
-    `purpose`. Blocks; for a start.
+    """Open both and check that they belong together, with `upgrade` after making the database ready for a server;
+    without it the database has to be current, because a server may be running on it. Who upgrades serves, if there is
+    no other `purpose`. Blocks; for a start.
 
-    Raises WrongPair, DatabaseMoved, DatabaseIncomplete, DatabaseTooNew, DatabaseNotCurrent, LibraryTooOld, Unavailable.
+    Raises WrongPair, DatabaseMoved, DatabaseIncomplete, DatabaseTooNew, DatabaseNotCurrent, DatabaseUnusable,
+    LibraryTooOld, Unavailable.
     """
     database = open_database(settings)
     stores = Stores(database, open_blobs(settings), places_of(settings))
     try:
         if upgrade:
-            database.migrate()
+            database.prepare()
         else:
             database.require_current()
         asyncio.run(stores.open(purpose or (Purpose.SERVE if upgrade else Purpose.LOOK)))

@@ -69,7 +69,8 @@ def _tls(settings: Settings) -> "ServerTls | None":
 @click.option("--undo", is_flag=True, help="Let the database of --from serve again after it was moved.")
 @settings_options
 def migrate(config_file: Path | None, source: str | None, target: str | None, *, undo: bool, **flags: object) -> None:
-    """Bring the database to the schema of this version. `serve` does this by itself on SQLite.
+    """Bring the database to the schema of this version. `serve` does this by itself on SQLite, and on a PostgreSQL
+    database that is empty.
 
     With --from and --to, move an installation's database from SQLite to PostgreSQL instead. A server that runs on it
     goes on with pulls, and answers 503 to whatever would write. If the move is broken off, the same command goes on.
@@ -83,7 +84,7 @@ def migrate(config_file: Path | None, source: str | None, target: str | None, *,
     def run() -> tuple[str | None, str]:
         database = open_database(settings)
         try:
-            return database.migrate()
+            return database.migrate(lambda text: click.echo(text, err=True))
         finally:
             database.close()
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from registry.app import Stores
+from registry.app import Stores, open_database
 from registry.blobstore.several import SeveralStore
 from registry.config import Settings, mask_url
 from registry.jobs.move import Handled, Left, Move, Outcome
@@ -28,6 +28,7 @@ from registry.jobs.scrub import Scrub
 from registry.metadata import copy, installation, moved
 from registry.metadata.copy import Step
 from registry.metadata.installation import Stats
+from registry.metadata.postgresql import PostgresqlDatabase
 from registry.services.clock import system_clock
 
 
@@ -87,15 +88,14 @@ async def _scrub(stores: Stores) -> int:
 
 def run_database_move(source: Settings, target: Settings) -> None:
     """Move the SQLite database of `source` to the PostgreSQL database of `target`, with a progress bar. Blocks. Raises
-    CopyRefused, DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld, Unavailable, StorageFull, OSError."""
+    CopyRefused, DatabaseNotCurrent, DatabaseTooNew, DatabaseUnusable, LibraryTooOld, Unavailable, StorageFull,
+    OSError."""
     process = moved.other_process(source.database_path)
-    password = None
-    if target.database_password_file is not None:
-        password = target.database_password_file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
     name = mask_url(target.database_url)
-    engine = copy.open_target(target.database_url, password)
+    database = open_database(target)
+    assert isinstance(database, PostgresqlDatabase)
     try:
-        steps = copy.move(source.database_path, engine, to=name, now=system_clock())
+        steps = copy.move(source.database_path, database, to=name, now=system_clock())
         first = next(steps)
         if process is not None:
             print(
@@ -104,7 +104,7 @@ def run_database_move(source: Settings, target: Settings) -> None:
             )
         _show_database_move(chain([first], steps))
     finally:
-        engine.dispose()
+        database.close()
     print(f"serve from there now: --database {name}\nnothing works on {source.database_path} any more")
 
 

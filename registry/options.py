@@ -34,7 +34,7 @@ def settings_options(command: Command) -> Command:
     )
 
 
-STORE_SETTINGS = ("data", "database", "storage", "secret_file")
+STORE_SETTINGS = ("data", "database", "database_password_file", "database_direct", "storage", "secret_file")
 
 
 def store_options(command: Command) -> Command:
@@ -69,17 +69,19 @@ def opened(open_it: Callable[[], T]) -> T:
     from registry.auth.sealing import SecretUnusable
     from registry.core.errors import RegistryError
     from registry.metadata.copy import CopyRefused
+    from registry.metadata.database import DatabaseUnusable
     from registry.metadata.migrate import DatabaseNotCurrent, DatabaseTooNew
     from registry.metadata.moved import DatabaseIncomplete, DatabaseMoved
     from registry.metadata.sqlite import LibraryTooOld
     from registry.services.installation import WrongPair
 
-    refusals = (CopyRefused, DatabaseIncomplete, DatabaseMoved, DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld)
+    of_database = (DatabaseIncomplete, DatabaseMoved, DatabaseNotCurrent, DatabaseTooNew, DatabaseUnusable)
     try:
         return open_it()
-    except (*refusals, SecretUnusable, WrongPair, RegistryError) as error:
-        cause = error.__cause__
-        fail(f"{error}" + (f": {cause}" if cause is not None else ""))
+    except (*of_database, CopyRefused, LibraryTooOld, SecretUnusable, WrongPair, RegistryError) as error:
+        # Of a statement that failed only what the database said of it, not the statement.
+        cause = str(error.__cause__ or "").partition("\n")[0]
+        fail(f"{error}: {cause}" if cause else f"{error}")
     except OSError as error:
         fail(f"{error.filename or 'a file'}: {error.strerror}")
 

@@ -1,7 +1,7 @@
 """What `serve` prints when it is ready."""
 
 from registry import __version__
-from registry.config import Settings, is_loopback
+from registry.config import Settings, is_loopback, mask_url
 from registry.services.first_admin import NAME, FirstAdmin
 
 
@@ -11,7 +11,7 @@ def text(settings: Settings, ports: list[int], first: FirstAdmin | None) -> str:
     scheme = "https" if settings.tls_cert_file else "http"
     return f"""\
 Depotry {__version__}, an OCI registry, is at {scheme}://{_authority(settings.host, ports[0])}
-  database  {settings.database_path.absolute()}
+  database  {_database(settings)}
   blobs     {settings.storage_path.absolute()}
   health    http://{_authority(settings.metrics_host, ports[1])}/readyz and /metrics
 {_warnings(settings)}{_admin(first)}
@@ -22,6 +22,10 @@ Try it, in another terminal:
 
 Ctrl-C stops it.
 """
+
+
+def _database(settings: Settings) -> str:
+    return mask_url(settings.database_url) if settings.is_on_postgresql else str(settings.database_path.absolute())
 
 
 def _login(settings: Settings, registry: str) -> str:

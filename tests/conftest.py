@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.backends import Backend
+from tests.backends.postgresql import Cluster, PostgresqlBackend
+from tests.backends.sqlite import SqliteBackend
 from tests.running import Registry
 
 # A first run on a busy machine makes its tables of characters, which is slow and no fault of the test.
@@ -29,6 +32,37 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"  # type: ignore[attr-defined]
         report.longrepr = f"skipped, but nothing may be: {report.longrepr}"  # type: ignore[attr-defined]
     return report
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests that want a database of their own in it."""
+    found = Cluster()
+    yield found
+    found.remove()
+
+
+@pytest.fixture
+def sqlite_backend(tmp_path: Path) -> Iterator[SqliteBackend]:
+    """Files in the folder of the test."""
+    found = SqliteBackend(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def postgresql_backend(cluster: Cluster) -> Iterator[PostgresqlBackend]:
+    """Databases of the tests' PostgreSQL."""
+    found = PostgresqlBackend(cluster)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each kind of database in turn."""
+    found: Backend = request.getfixturevalue(f"{request.param}_backend")
+    return found
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ START_LIMIT_S = 30.0
 STOP_LIMIT_S = 60.0
 
 
-def require_tool(name: str, how: str) -> str:
-    """The path of a program. Skips the test, saying `how` to get it, where it is not installed."""
-    found = shutil.which(name)
+def require_tool(name: str, how: str, *places: str) -> str:
+    """The path of a program, which may be in one of `places` too. Skips the test, saying `how` to get it, where it is
+    not installed."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *places]))
     if found is None:
         pytest.skip(f"{name} is not installed: {how}")
     return found
@@ -58,6 +59,8 @@ class Registry:
     log: Path
     tls: ssl.SSLContext | None = None
     """Trusts the certificate of a server that has one."""
+    place: tuple[str, ...] = ()
+    """Flags that say where it keeps things, beside `--data`: commands on it need them too."""
 
     @classmethod
     def start(
@@ -67,20 +70,22 @@ class Registry:
         env: dict[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         is_open: bool = True,
+        database: str | None = None,
     ) -> "Registry":
         """Start a server on free ports and wait until it answers. It is open to everybody unless `is_open` is False:
-        then its user `admin` has the password ADMIN_PASSWORD."""
+        then its user `admin` has the password ADMIN_PASSWORD. `database` is the URL of a PostgreSQL."""
         data.parent.mkdir(parents=True, exist_ok=True)
         number = len(list(data.parent.glob(f"{data.name}-*.log")))
         log = data.parent / f"{data.name}-{number}.log"
         ports = () if "--port" in flags else ("--port", "0")
         access = ("--open",) if is_open else ("--admin-password-file", str(admin_password_file(data)))
-        command = [sys.executable, "-m", "registry", "serve", "--data", str(data), *ports, *access, *flags]
+        place = () if database is None else ("--database", database)
+        command = [sys.executable, "-m", "registry", "serve", "--data", str(data), *place, *ports, *access, *flags]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
             )
-        registry = cls(process, data, 0, 0, log, tls)
+        registry = cls(process, data, 0, 0, log, tls, place)
         try:
             wait_until(registry._is_ready, limit_s=START_LIMIT_S, what="the server's answer")
         except BaseException:
@@ -126,7 +131,7 @@ class Registry:
 
     def command(self, *arguments: str, stdin: str | None = None) -> str:
         """Run `depotry` with these arguments on the data of this server; returns what it printed."""
-        command = [sys.executable, "-m", "registry", *arguments, "--data", str(self.data)]
+        command = [sys.executable, "-m", "registry", *arguments, "--data", str(self.data), *self.place]
         ended = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

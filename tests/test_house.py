@@ -40,6 +40,7 @@ OWNERS = {
     "uvloop": {"server"},
     "prometheus_client": {"api"},
     "pysqlite3": {"metadata"},
+    "psycopg": {"metadata"},
     "aiofiles": {"blobstore"},
     "boto3": {"blobstore"},
     "jwt": {"auth"},

@@ -32,6 +32,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     literal,
     select,
     text,
@@ -39,18 +40,23 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.engine import URL, Connection, Row, make_url
+from sqlalchemy.engine import URL, Connection, Row
 from sqlalchemy.exc import DataError, IntegrityError
 
 from registry.metadata import migrate, moved, sqlite
 from registry.metadata.failures import translated
 from registry.metadata.moved import Closed
-from registry.metadata.schema import incoming, installation, metadata
+from registry.metadata.postgresql import PostgresqlDatabase
+from registry.metadata.schema import incoming, installation, metadata, objects
 
 PAGE_ROWS = 2_000
 PAGE_BYTES = 8 * 1024 * 1024
 """A page ends with the row that reaches either: manifests are up to some megabytes each."""
+CONNECT_LIMIT_S = 10
 REPLACEMENT = "\ufffd"
+IDS_SKIPPED = 1_000_000
+"""Object ids that the source may have given out and lost in a power cut since its last start: no PostgreSQL gives out
+an id within so many of the highest one that is known."""
 
 _TABLES = [table for table in metadata.sorted_tables if table is not incoming]
 _NOT_COPIED = {installation.c.moved_to, installation.c.moved_at}
@@ -73,25 +79,27 @@ class Step:
     note: str | None = None
 
 
-def move(source: Path, target: Engine, *, to: str, now: int) -> Iterator[Step]:
+def move(source: Path, target: PostgresqlDatabase, *, to: str, now: int) -> Iterator[Step]:
     """Move the SQLite database in the file `source` to `target`, which is called `to` (without password). Blocks.
 
     After the last step the target is whole and the source closed. An attempt that ends before leaves the target
-    unfinished, and, once it is prepared, the source closed: the same call goes on.
-    Raises CopyRefused, DatabaseNotCurrent, DatabaseTooNew, LibraryTooOld, Unavailable, StorageFull.
+    unfinished, and, once it is prepared, the source closed: the same call goes on. Raises CopyRefused,
+    DatabaseNotCurrent, DatabaseTooNew, DatabaseUnusable, LibraryTooOld, Unavailable, StorageFull.
     """
-    with translated(), _reading(source) as reading:
+    with translated(), _reading(source) as reading, _filling(target) as engine:
         identity, closed = _look_at_source(reading)
-        began_at = _prepare(target, identity, closed, now=now)
+        _require_usable(engine)
+        target.migrate()
+        began_at = _prepare(engine, identity, closed, now=now)
         if closed is None:
             with _writing(source) as connection:
                 moved.close(connection, Closed(to, began_at))
-        copy = _Copy(reading, target)
+        copy = _Copy(reading, engine)
         yield from copy.rows()
         copy.links()
         copy.sequences()
         yield from copy.verify()
-        with target.begin() as connection:
+        with engine.begin() as connection:
             connection.execute(delete(incoming))
 
 
@@ -103,20 +111,22 @@ def take_back(source: Path) -> bool:
         return moved.reopen(connection)
 
 
-def open_target(url: str, password: str | None) -> Engine:
-    """An engine for the PostgreSQL database that `move` fills. `password` replaces the one in the URL."""
-    address = make_url(url)
-    if password is not None:
-        address = address.set(password=password)
-    return create_engine(address, hide_parameters=True, connect_args={"prepare_threshold": None})
-
-
 @contextmanager
 def _reading(file: Path) -> Iterator[Connection]:
     engine = sqlite.reading_engine(_url_of(file), connections=1)
     try:
         with engine.connect() as connection:
             yield connection
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _filling(target: PostgresqlDatabase) -> Iterator[Engine]:
+    """Connections past a pooler, whose transactions may take as long as they need."""
+    engine = create_engine(target.direct_url, hide_parameters=True, connect_args={"connect_timeout": CONNECT_LIMIT_S})
+    try:
+        yield engine
     finally:
         engine.dispose()
 
@@ -153,9 +163,6 @@ def _look_at_source(connection: Connection) -> tuple[str, Closed | None]:
 
 def _prepare(target: Engine, identity: str, closed: Closed | None, *, now: int) -> int:
     """Make the target ready for this move, or find that it is; returns when the move began. Raises CopyRefused."""
-    with target.connect() as connection:
-        _require_usable(connection)
-    migrate.upgrade(target)
     with target.begin() as connection:
         found = connection.execute(select(incoming.c.identity, incoming.c.began_at, incoming.c.position)).first()
         if found is None:
@@ -177,13 +184,14 @@ def _prepare(target: Engine, identity: str, closed: Closed | None, *, now: int) 
     return cast("int", found.began_at)
 
 
-def _require_usable(connection: Connection) -> None:
-    """Nothing of somebody else, and no older schema: a registry may live there."""
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+def _require_usable(target: Engine) -> None:
+    """Nothing of somebody else, and no older schema: a registry may live there. Raises CopyRefused."""
+    with target.connect() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        found = migrate.current(connection)
+        names = set(inspect(connection).get_table_names())
     if encoding != "UTF8":
         raise CopyRefused(f"the target stores text as {encoding}: make a database with the encoding UTF8")
-    found = migrate.current(connection)
-    names = set(connection.dialect.get_table_names(connection))
     if found is None and names & metadata.tables.keys():
         raise CopyRefused("the target is not empty: it has tables of something else")
     if found is not None and found < migrate.head():
@@ -267,7 +275,7 @@ class _Copy:
                 if table.c.get("id") is None or table.c.id.identity is None:
                     continue
                 highest = self._source.execute(select(func.max(table.c.id))).scalar() or 0
-                highest = max(highest, given.get(table.name, 0))
+                highest = max(highest, given.get(table.name, 0)) + (IDS_SKIPPED if table is objects else 0)
                 if highest:
                     connection.execute(set_to, {"table": table.name, "highest": highest})
 

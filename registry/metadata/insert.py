@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 
 def insert(connection: Connection, table: Table) -> Any:
-    """An insert that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    """An insert that has `on_conflict_do_nothing` and `on_conflict_do_update`; its result tells the number of rows."""
     if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
+        return postgresql.insert(table).execution_options(preserve_rowcount=True)
     return sqlite.insert(table)

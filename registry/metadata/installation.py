@@ -43,8 +43,11 @@ def has_content(connection: Connection) -> bool:
 
 
 def note_boot(connection: Connection, boot_id: str, *, skip: int) -> None:
-    """Remember the boot, and give out no object id within `skip` of the newest one that is known."""
+    """Remember the boot of this machine. Where the database is a file of it, give out no object id within `skip` of the
+    newest one that is known; a database server did not boot with us, and makes ids durable (`uploads.begin`)."""
     connection.execute(update(installation).values(boot_id=boot_id))
+    if connection.dialect.name == "postgresql":
+        return
     newest = connection.execute(select(func.max(objects.c.id))).scalar() or 0
     skipped = {"id": newest + skip, "state": "dead", "created_at": 0, "dead_at": 0}
     connection.execute(insert(objects), skipped)

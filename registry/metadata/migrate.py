@@ -39,8 +39,9 @@ def current(connection: Connection) -> str | None:
 
 
 def require_current(connection: Connection) -> None:
-    """Raises DatabaseNotCurrent."""
+    """Raises DatabaseNotCurrent, DatabaseTooNew."""
     found = current(connection)
+    _refuse_newer(found)
     if found != head():
         raise DatabaseNotCurrent(
             f"the database is at {found or 'nothing'}, this version works with {head()}: see `depotry migrate`"
@@ -55,15 +56,23 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     changed.
     """
     with translated(), engine.begin() as connection:
-        before = current(connection)
-        if before == head():
-            return before, before
-        if before is not None and before > head():
-            raise DatabaseTooNew(
-                f"the database has revision {before}, this version of depotry knows {head()}: use a newer one"
-            )
+        return upgrade_here(connection)
+
+
+def upgrade_here(connection: Connection) -> tuple[str | None, str]:
+    """As `upgrade`, in a transaction that keeps every other upgrade out."""
+    before = current(connection)
+    _refuse_newer(before)
+    if before != head():
         _run(connection)
-        return before, head()
+    return before, head()
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found > head():
+        raise DatabaseTooNew(
+            f"the database has revision {found}, this version of depotry knows {head()}: use a newer one"
+        )
 
 
 def _run(connection: Connection) -> None:

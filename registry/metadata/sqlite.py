@@ -1,19 +1,32 @@
-"""SQLite: which library is good enough, and how a connection is set up so that a commit is a promise."""
+"""SQLite: which library is good enough, how a connection is set up so that a commit is a promise, and the database.
 
+A point runs at once on the calling thread; reads in a few threads; writes go to the one writer.
+"""
+
+import asyncio
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection
 
+from registry.metadata import installation, migrate
+from registry.metadata.database import Query
+from registry.metadata.failures import translated
 from registry.metadata.turns import Turns
+from registry.metadata.writer import Writer
+
+T = TypeVar("T")
 
 MINIMUM_VERSION = (3, 51, 3)
 """Versions 3.7.0 to 3.51.2 can corrupt a database in WAL mode when two connections write and checkpoint at once."""
 
 BUSY_TIMEOUT_MS = 5_000
+READ_THREADS = 4
 
 
 class LibraryTooOld(Exception):
@@ -103,3 +116,71 @@ def _engine(url: URL, *, pool_size: int, pragmas: list[str]) -> Engine:
         cursor.close()
 
     return engine
+
+
+class SqliteDatabase:
+    """A file, as `database.Database` promises it."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the database in the file `path`, and makes the file if it is missing. Raises LibraryTooOld."""
+        self.url = URL.create("sqlite", database=str(path))
+        self._durable = writing_engine(self.url, synchronous="FULL")
+        self._relaxed = writing_engine(self.url, synchronous="NORMAL")
+        self._reading = reading_engine(self.url, connections=READ_THREADS + 1)
+        self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="sql-reader")
+        self._writer = Writer(self._durable, self._relaxed)
+        self._held: Connection | None = None
+
+    async def point(self, query: Query[T]) -> T:
+        """On this thread."""
+        with translated():
+            return query(self._point_connection())
+
+    async def read(self, query: Query[T]) -> T:
+        """In a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, query)
+
+    async def write(self, query: Query[T], *, durable: bool = True) -> T:
+        """In the writer's thread, in one commit with others."""
+        result: T = await asyncio.wrap_future(self._writer.submit(query, durable=durable))
+        return result
+
+    async def check(self) -> None:
+        """A read, and a write to the log."""
+        await self.read(installation.find)
+        await self.write(installation.touch, durable=False)
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """Nobody tells: other processes are found out about by looking."""
+
+    def prepare(self) -> None:
+        """Every server brings the file up to date: there is no other machine that could use it."""
+        self.migrate()
+
+    def migrate(self, say: Callable[[str], None] = lambda _text: None) -> tuple[str | None, str]:
+        """Under the write lock."""
+        return migrate.upgrade(self._durable)
+
+    def require_current(self) -> None:
+        """By the revision in the file."""
+        with translated(), self._reading.connect() as connection:
+            migrate.require_current(connection)
+
+    def _point_connection(self) -> Connection:
+        if self._held is None:
+            self._held = self._reading.connect().execution_options(isolation_level="AUTOCOMMIT")
+        return self._held
+
+    def _read(self, query: Query[T]) -> T:
+        with translated(), self._reading.begin() as connection:
+            return query(connection)
+
+    def close(self) -> None:
+        """Finish what is queued and close every connection."""
+        self._writer.close()
+        self._pool.shutdown(wait=True)
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+        for engine in (self._durable, self._relaxed, self._reading):
+            engine.dispose()

@@ -1,17 +1,22 @@
 """A database of its own for each test."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
+from tests.backends import Backend
+from tests.backends.sqlite import SqliteBackend
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """A migrated, empty database."""
-    database = Database(tmp_path / "registry.db")
-    database.migrate()
-    yield database
-    database.close()
+def database(sqlite_backend: SqliteBackend) -> SqliteDatabase:
+    """A migrated, empty SQLite database, for what is about SQLite."""
+    found = sqlite_backend.new()
+    assert isinstance(found, SqliteDatabase)
+    return found
+
+
+@pytest.fixture
+def any_database(backend: Backend) -> Database:
+    """A migrated, empty database of each kind in turn."""
+    return backend.new()

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from registry.core.access import Action, TokenLimits, decide
 from registry.core.names import RepositoryName
 from registry.metadata import access, sqlite
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, Drawn, by_chance, limits_by_chance, of_size
 from tests.reliability.test_growth import RATIO_LIMIT, Counted, listening
 
@@ -23,7 +23,7 @@ PAGE = 10
 
 def migrated(path: Path, drawn: Drawn) -> Engine:
     """A database with a world in it."""
-    database = Database(path)
+    database = SqliteDatabase(path)
     database.migrate()
     engine = sqlite.writing_engine(database.url, synchronous="NORMAL")
     database.close()

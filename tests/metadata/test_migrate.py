@@ -16,11 +16,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from registry.metadata import migrate, sqlite
-from registry.metadata.database import Database
 from registry.metadata.schema import metadata
+from registry.metadata.sqlite import SqliteDatabase
 
 
-def test_models_and_migrations_agree(database: Database) -> None:
+def test_models_and_migrations_agree(database: SqliteDatabase) -> None:
     """Nothing that autogenerate could still add."""
     engine = sqlite.reading_engine(database.url, connections=1)
     with engine.connect() as connection:
@@ -36,12 +36,12 @@ def test_the_head_is_the_newest_file() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == migrate.head()
 
 
-def test_a_second_upgrade_does_nothing(database: Database) -> None:
+def test_a_second_upgrade_does_nothing(database: SqliteDatabase) -> None:
     """Idempotent, and it says so."""
     assert database.migrate() == (migrate.head(), migrate.head())
 
 
-def test_a_newer_database_is_refused(database: Database, tmp_path: Path) -> None:
+def test_a_newer_database_is_refused(database: SqliteDatabase, tmp_path: Path) -> None:
     """An old program never touches what it does not know."""
     connection = sqlite.library().connect(tmp_path / "registry.db")
     connection.execute("UPDATE alembic_version SET version_num = '9999'")

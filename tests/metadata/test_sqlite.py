@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 
 from registry.core.digest import Digest
 from registry.metadata import blobs, sqlite
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 
 
 def test_the_library_is_new_enough() -> None:
@@ -41,7 +41,7 @@ def test_the_pragmas_are_really_set(tmp_path: Path, synchronous: str, value: int
     assert (tmp_path / "a ? file.db").exists()
 
 
-def test_readers_cannot_write(database: Database) -> None:
+def test_readers_cannot_write(database: SqliteDatabase) -> None:
     """The connections for reads refuse to change anything."""
     engine = sqlite.reading_engine(database.url, connections=1)
     with engine.connect() as connection, pytest.raises(Exception, match="readonly"):
@@ -50,7 +50,7 @@ def test_readers_cannot_write(database: Database) -> None:
 
 
 @pytest.mark.anyio
-async def test_ids_are_never_given_out_twice(database: Database) -> None:
+async def test_ids_are_never_given_out_twice(database: SqliteDatabase) -> None:
     """AUTOINCREMENT: the id of a deleted object does not come back."""
     insert = text("INSERT INTO objects (state, created_at) VALUES ('uploading', 0) RETURNING id")
     first = await database.write(lambda connection: connection.execute(insert).scalar_one())
@@ -60,7 +60,7 @@ async def test_ids_are_never_given_out_twice(database: Database) -> None:
 
 
 @pytest.mark.anyio
-async def test_dead_is_the_end(database: Database) -> None:
+async def test_dead_is_the_end(database: SqliteDatabase) -> None:
     """An object that was given up can never be published: the transaction that tries it fails and changes nothing."""
     insert = text("INSERT INTO objects (state, created_at) VALUES ('uploading', 0) RETURNING id")
     object_id = await database.write(lambda connection: connection.execute(insert).scalar_one())
@@ -76,7 +76,7 @@ def module_of(connection: object) -> ModuleType | str:
     return type(connection).__module__
 
 
-def test_the_packaged_library_is_used_where_there_is_one(database: Database) -> None:
+def test_the_packaged_library_is_used_where_there_is_one(database: SqliteDatabase) -> None:
     """And not the system's, which may be old."""
     engine = sqlite.reading_engine(database.url, connections=1)
     with engine.connect() as connection:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from registry.core.errors import Unavailable
 from registry.metadata import sqlite, writer
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ def add(number: int) -> Callable[[Connection], int]:
     return unit
 
 
-async def rows(database: Database) -> list[int]:
+async def rows(database: SqliteDatabase) -> list[int]:
     """What is committed, in order."""
     query = text("SELECT created_at FROM outbox ORDER BY id")
     return await database.read(lambda connection: list(connection.execute(query).scalars()))
@@ -46,7 +46,7 @@ class Gate:
         assert self.open.wait(10)
 
 
-async def test_units_run_in_order_and_return_after_the_commit(database: Database) -> None:
+async def test_units_run_in_order_and_return_after_the_commit(database: SqliteDatabase) -> None:
     """What a caller is told is already there for every reader."""
     for number in range(5):
         assert await database.write(add(number)) == number
@@ -54,7 +54,7 @@ async def test_units_run_in_order_and_return_after_the_commit(database: Database
     assert await rows(database) == list(range(5))
 
 
-async def test_waiting_units_share_one_commit(database: Database) -> None:
+async def test_waiting_units_share_one_commit(database: SqliteDatabase) -> None:
     """Twenty units that wait while another runs cost one transaction, not twenty."""
     commits: list[None] = []
     event.listen(database._durable, "commit", lambda _connection: commits.append(None))
@@ -69,7 +69,7 @@ async def test_waiting_units_share_one_commit(database: Database) -> None:
     assert await rows(database) == list(range(20))
 
 
-async def test_a_unit_that_fails_takes_nothing_along(database: Database) -> None:
+async def test_a_unit_that_fails_takes_nothing_along(database: SqliteDatabase) -> None:
     """Alone or in a batch: its own changes are rolled back, the others commit, and its error is its caller's."""
 
     def bad(connection: Connection) -> None:
@@ -89,7 +89,7 @@ async def test_a_unit_that_fails_takes_nothing_along(database: Database) -> None
     assert await rows(database) == [1, 2]
 
 
-async def test_a_relaxed_unit_rides_along_with_a_durable_one(database: Database) -> None:
+async def test_a_relaxed_unit_rides_along_with_a_durable_one(database: SqliteDatabase) -> None:
     """A batch with one durable unit commits durably; one without uses the other connection."""
     used: list[str] = []
     event.listen(database._durable, "commit", lambda _connection: used.append("durable"))
@@ -99,7 +99,7 @@ async def test_a_relaxed_unit_rides_along_with_a_durable_one(database: Database)
     assert used == ["relaxed", "durable"]
 
 
-async def test_a_locked_database_is_busy_and_not_broken(database: Database, tmp_path: Path) -> None:
+async def test_a_locked_database_is_busy_and_not_broken(database: SqliteDatabase, tmp_path: Path) -> None:
     """CR-13: a writer that cannot get the lock within its time limit says 503, and works again afterwards."""
     for engine in (database._durable, database._relaxed):
         with engine.connect() as connection:
@@ -117,7 +117,7 @@ async def test_a_locked_database_is_busy_and_not_broken(database: Database, tmp_
     assert await rows(database) == [2]
 
 
-async def test_a_full_queue_is_refused(database: Database) -> None:
+async def test_a_full_queue_is_refused(database: SqliteDatabase) -> None:
     """I10: what waits is bounded."""
     gate = Gate()
     first = asyncio.create_task(database.write(gate))
@@ -130,7 +130,7 @@ async def test_a_full_queue_is_refused(database: Database) -> None:
     await asyncio.gather(first, *waiting)
 
 
-async def test_a_unit_whose_caller_left_before_it_began_is_not_run(database: Database) -> None:
+async def test_a_unit_whose_caller_left_before_it_began_is_not_run(database: SqliteDatabase) -> None:
     """Nobody was told of it, and nobody waits for it."""
     gate = Gate()
     first = asyncio.create_task(database.write(gate))
@@ -145,7 +145,7 @@ async def test_a_unit_whose_caller_left_before_it_began_is_not_run(database: Dat
     assert await rows(database) == [2]
 
 
-async def test_a_stale_unit_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stale_unit_is_refused(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit that waited longer than the limit gets 503 instead of a late surprise."""
     monkeypatch.setattr(writer, "WAIT_LIMIT_S", -1.0)
     with pytest.raises(Unavailable, match="busy"):
@@ -153,7 +153,7 @@ async def test_a_stale_unit_is_refused(database: Database, monkeypatch: pytest.M
     assert await rows(database) == []
 
 
-async def test_a_unit_that_breaks_the_database_fails_alone(database: Database) -> None:
+async def test_a_unit_that_breaks_the_database_fails_alone(database: SqliteDatabase) -> None:
     """More variables than a statement may have look like an outage: the others of the batch run again and commit."""
 
     def breaks(connection: Connection) -> None:
@@ -171,7 +171,7 @@ async def test_a_unit_that_breaks_the_database_fails_alone(database: Database) -
     assert sorted(await rows(database)) == [1, 2, 3]
 
 
-async def test_a_batch_of_large_units_is_cut(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_of_large_units_is_cut(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits behind large units does not wait for all of them: each commits when its time is over."""
     monkeypatch.setattr(writer, "BATCH_LIMIT_S", -1.0)
     commits: list[None] = []

@@ -12,7 +12,7 @@ import httpx2
 from registry.auth.passwords import Passwords
 from registry.core.access import Actor, Role, TokenLimits, TokenScope, Visibility
 from registry.core.names import RepositoryName
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from registry.services.accounts import Accounts
 from registry.services.clock import system_clock
 from registry.services.personal_tokens import PersonalTokens
@@ -71,7 +71,7 @@ class Desk:
     """Administration in a process of its own: this one. Every method returns after the commit."""
 
     def __init__(self, data: Path) -> None:
-        self.database = Database(data / "registry.db")
+        self.database = SqliteDatabase(data / "registry.db")
         self._passwords = Passwords()
         self.accounts = Accounts(self.database, self._passwords, system_clock)
         self.repositories = Repositories(self.database, system_clock, 86_400_000)

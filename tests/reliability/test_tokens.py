@@ -27,7 +27,7 @@ from registry.blobstore.memory import MemoryStore
 from registry.core.access import INSTANCE_SUBJECT, TokenScope, Visibility
 from registry.core.digest import Digest
 from registry.core.errors import Unauthenticated
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from registry.services.access import EVERYBODY
 from registry.services.changes import Changes
 from registry.services.clock import system_clock
@@ -98,7 +98,7 @@ def signing_key(registry: Registry) -> SigningKey:
     """The key that a server signs with, as whoever has its data folder can read it."""
 
     async def read() -> SigningKey:
-        database = Database(registry.data / "registry.db")
+        database = SqliteDatabase(registry.data / "registry.db")
         try:
             keys = Keys(database, sealing.load(registry.data / "secret"), system_clock)
             return (await keys.current()).signing
@@ -516,7 +516,7 @@ def _status_of_header(registry: Registry, token: str) -> tuple[int, float]:
 
 def test_unknown_keys_cost_no_query(tmp_path: Path) -> None:
     """SEC-093: 10,000 random kids ask the database nothing, and known keys go on working."""
-    database = Database(tmp_path / "registry.db")
+    database = SqliteDatabase(tmp_path / "registry.db")
     database.migrate()
     statements: list[str] = []
 
@@ -734,7 +734,7 @@ def test_a_wrong_token_is_told_what_to_ask_for(realm: Realm) -> None:
 
 def test_keys_that_are_taken_away_are_not_used_meanwhile(tmp_path: Path) -> None:
     """SEC-012: while the keys are read again after `rotate --at-once`, no request is decided by the old ones."""
-    database = Database(tmp_path / "registry.db")
+    database = SqliteDatabase(tmp_path / "registry.db")
     database.migrate()
     secret = sealing.InstanceSecret(secrets.token_bytes(32))
 

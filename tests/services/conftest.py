@@ -1,8 +1,7 @@
 """The use cases on a real database and the memory store, with a clock that is set by hand."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from registry.services.pull import Pull
 from registry.services.push import Condition, ManifestPush, Push, Pushed, References
 from registry.services.remove import Remove
 from registry.services.uploads import Chunk, Source, Uploads
+from tests.backends import Backend
 from tests.core.test_manifest import encoded
 
 LEASE_MS = 1_000_000
@@ -126,9 +126,6 @@ def by_tag(tag: str) -> Reference:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    """An empty one."""
-    database = Database(tmp_path / "registry.db")
-    database.migrate()
-    yield House(database)
-    database.close()
+def house(backend: Backend) -> House:
+    """An empty one, on each kind of database."""
+    return House(backend.new())

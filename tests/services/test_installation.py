@@ -7,20 +7,14 @@ import pytest
 from registry.blobstore.filesystem import FilesystemStore
 from registry.core.digest import Digest
 from registry.metadata import installation as installation_rows
-from registry.metadata.database import Database
 from registry.services import installation
 from registry.services.clock import system_clock
 from registry.services.installation import Installation, WrongPair
+from tests.backends import Backend
+from tests.backends.sqlite import SqliteBackend
 from tests.services.conftest import House
 
 pytestmark = pytest.mark.anyio
-
-
-def open_database(path: Path) -> Database:
-    """A migrated database."""
-    database = Database(path)
-    database.migrate()
-    return database
 
 
 async def test_a_new_pair_is_made_and_found_again(house: House, tmp_path: Path) -> None:
@@ -31,26 +25,24 @@ async def test_a_new_pair_is_made_and_found_again(house: House, tmp_path: Path) 
     await store.aclose()
 
 
-async def test_a_new_database_does_not_get_an_old_store(house: House, tmp_path: Path) -> None:
+async def test_a_new_database_does_not_get_an_old_store(house: House, backend: Backend, tmp_path: Path) -> None:
     """CR-14: a deleted database is not silently a new, empty registry."""
     store = FilesystemStore(tmp_path / "blobs")
     await Installation(house.database, store, system_clock).open()
-    other = open_database(tmp_path / "other.db")
+    other = backend.new()
     with pytest.raises(WrongPair):
         await Installation(other, store, system_clock).open()
-    other.close()
     await store.aclose()
 
 
-async def test_stores_are_not_swapped(house: House, tmp_path: Path) -> None:
+async def test_stores_are_not_swapped(house: House, backend: Backend, tmp_path: Path) -> None:
     """Each database goes with its own store."""
-    other = open_database(tmp_path / "other.db")
+    other = backend.new()
     mine, theirs = FilesystemStore(tmp_path / "mine"), FilesystemStore(tmp_path / "theirs")
     await Installation(house.database, mine, system_clock).open()
     await Installation(other, theirs, system_clock).open()
     with pytest.raises(WrongPair):
         await Installation(house.database, theirs, system_clock).open()
-    other.close()
     await mine.aclose()
     await theirs.aclose()
 
@@ -79,8 +71,9 @@ async def test_foreign_content_is_not_adopted(house: House, tmp_path: Path) -> N
     await store.aclose()
 
 
-async def test_ids_are_skipped_after_a_reboot(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ids_are_skipped_after_a_reboot(sqlite_backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that unsynced bookkeeping may have lost in a power cut are not given out again."""
+    house = House(sqlite_backend.new())
     await Installation(house.database, house.store, system_clock).open()
     await house.blob(b"x")
     await Installation(house.database, house.store, system_clock).open()

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import argon2.low_level
@@ -30,6 +29,7 @@ from registry.services.changes import Changes
 from registry.services.installation import Installation
 from registry.services.login import Login
 from registry.services.personal_tokens import PersonalTokens
+from tests.backends import Backend
 from tests.reliability.hub import ADMIN, PASSWORD, Desk, ask, basic, bearer, refresh
 from tests.running import Registry, wait_until
 
@@ -85,17 +85,15 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def door(backend: Backend) -> AsyncIterator[Door]:
     """With the user alice."""
-    database = Database(tmp_path / "registry.db")
-    database.migrate()
+    database = backend.new()
     passwords = Passwords()
     found = Door(database, passwords)
     await Installation(database, MemoryStore(), found.clock).open()
     await found.accounts.add_user("alice", PASSWORD, ADMIN)
     yield found
     passwords.close()
-    database.close()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from registry.core.errors import BlobUnknown, ContentCorrupt, Unavailable
 from registry.core.limits import CHUNK_BYTES
 from registry.jobs.move import Handled, Move, Outcome
 from registry.metadata import moving, sqlite, storage_moves
+from registry.metadata.sqlite import SqliteDatabase
 from registry.services.installation import Installation, Places, Purpose, WrongPair
 from registry.services.uploads import Chunk
 from tests.services.conftest import NAME, House, body
@@ -150,6 +151,7 @@ async def test_a_blob_that_changed_meanwhile_is_left_as_it_is(house: House, both
     statements = list(MEANWHILE[what])
 
     def change(count: int) -> None:
+        assert isinstance(house.database, SqliteDatabase)
         connection = sqlite.library().connect(house.database.url.database, isolation_level=None)
         while statements:
             connection.execute(statements.pop(0))
