@@ -13,7 +13,7 @@ once all rows are there.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ class Step:
     note: str | None = None
 
 
-def move(source: Path, target: PostgresqlDatabase, *, to: str, now: int) -> Iterator[Step]:
+def move(source: Path, target: PostgresqlDatabase, *, to: str, now: int) -> Generator[Step]:
     """Move the SQLite database in the file `source` to `target`, which is called `to` (without password). Blocks.
 
     After the last step the target is whole and the source closed. An attempt that ends before leaves the target
