@@ -49,6 +49,7 @@ from registry.services.push import Push, References
 from registry.services.remove import Remove
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
+from registry.services.transfers import Transfers
 from registry.services.uploads import Uploads
 
 ADMIN_PASSWORD_FILE = "admin-password"  # noqa: S105 - the name of a file
@@ -70,9 +71,12 @@ class Stores:
             return Installation(self.database, current, system_clock, previous, self.places)
         return Installation(self.database, self.blobs, system_clock, places=self.places)
 
-    async def open(self, purpose: Purpose) -> None:
-        """Check that they belong together. Raises WrongPair, DatabaseMoved, DatabaseIncomplete."""
+    async def open(self, purpose: Purpose, *, check: bool = False) -> None:
+        """Check that they belong together, and with `check` that blobs can really be written. Raises WrongPair,
+        DatabaseMoved, DatabaseIncomplete, Unavailable."""
         await self.installation.open(purpose)
+        if check:
+            await self.blobs.check()
 
     async def close(self) -> None:
         """Finish what is queued and close both. Idempotent."""
@@ -119,15 +123,18 @@ def _open_postgresql(settings: Settings) -> Database:
     )
 
 
-def open_blobs(settings: Settings) -> BlobStore:
-    """The blob store of these settings: two of them while blobs move."""
-    current = _store_at(settings, settings.storage_url)
+def open_blobs(settings: Settings, database: Database) -> BlobStore:
+    """The blob store of these settings, two of them while blobs move; one in S3 keeps its ledger in the database.
+    Raises Unavailable, OSError."""
+    current = _store_at(settings.storage_url, settings, database)
     if settings.storage_previous is None:
         return current
-    return SeveralStore(current, _store_at(settings, settings.storage_previous))
+    return SeveralStore(current, _store_at(settings.storage_previous, settings, database))
 
 
-def _store_at(settings: Settings, url: str) -> BlobStore:
+def _store_at(url: str, settings: Settings, database: Database) -> BlobStore:
+    if url.startswith("s3:"):
+        return _open_s3(url, settings, database)
     folder = Path(url.removeprefix("file:")).expanduser()
     return FilesystemStore(folder, reserve_bytes=settings.storage_reserve_bytes)
 
@@ -146,6 +153,28 @@ def _name_of(url: str) -> str:
     return f"file:{Path(url.removeprefix('file:')).expanduser().resolve()}"
 
 
+def _open_s3(url: str, settings: Settings, database: Database) -> BlobStore:
+    from registry.blobstore import s3, s3_client, s3_location, spool
+
+    location = s3_location.parse(url)
+    if location.ca_file is not None:
+        s3.require_readable(location.ca_file)
+    credentials = None
+    if settings.s3_access_key_id is not None and settings.s3_secret_access_key_file is not None:
+        secret = settings.s3_secret_access_key_file.read_text(encoding="utf-8").strip()
+        credentials = s3_client.Credentials(settings.s3_access_key_id, secret)
+    direct = None
+    if settings.storage_redirect:
+        direct = s3_client.Direct(settings.storage_public_endpoint, settings.storage_redirect_ttl_s)
+    return s3.S3Store(
+        s3_client.S3Client(location, credentials, connections=s3.CONNECTIONS),
+        Transfers(database, system_clock),
+        spool.Spool(settings.spool_path, reserve_bytes=settings.storage_reserve_bytes),
+        system_clock,
+        direct=direct,
+    )
+
+
 def open_stores(settings: Settings, *, upgrade: bool, purpose: Purpose | None = None) -> Stores:
     """Open both and check that they belong together, with `upgrade` after making the database ready for a server;
     without it the database has to be current, because a server may be running on it. Who upgrades serves, if there is
@@ -155,13 +184,18 @@ def open_stores(settings: Settings, *, upgrade: bool, purpose: Purpose | None = 
     LibraryTooOld, Unavailable.
     """
     database = open_database(settings)
-    stores = Stores(database, open_blobs(settings), places_of(settings))
     try:
         if upgrade:
             database.prepare()
         else:
             database.require_current()
-        asyncio.run(stores.open(purpose or (Purpose.SERVE if upgrade else Purpose.LOOK)))
+        stores = Stores(database, open_blobs(settings, database), places_of(settings))
+    except BaseException:
+        database.close()
+        raise
+    try:
+        opened_for = purpose or (Purpose.SERVE if upgrade else Purpose.LOOK)
+        asyncio.run(stores.open(opened_for, check=upgrade and settings.is_on_s3))
     except BaseException:
         stores.close_now()
         raise

@@ -15,6 +15,7 @@ from registry.account_cli import org, robot, team, user
 from registry.config import Settings
 from registry.options import existing_stores, fail, opened, read_settings, settings_options
 from registry.storage_cli import storage
+from registry.upkeep_cli import gc, jobs
 
 if TYPE_CHECKING:
     from registry.server.tls import ServerTls
@@ -69,8 +70,9 @@ def _tls(settings: Settings) -> "ServerTls | None":
 @click.option("--undo", is_flag=True, help="Let the database of --from serve again after it was moved.")
 @settings_options
 def migrate(config_file: Path | None, source: str | None, target: str | None, *, undo: bool, **flags: object) -> None:
-    """Bring the database to the schema of this version. `serve` does this by itself on SQLite, and on a PostgreSQL
-    database that is empty.
+    """Bring the database to the schema of this version.
+
+    `serve` does this by itself on SQLite, and on a PostgreSQL database that is empty.
 
     With --from and --to, move an installation's database from SQLite to PostgreSQL instead. A server that runs on it
     goes on with pulls, and answers 503 to whatever would write. If the move is broken off, the same command goes on.
@@ -102,8 +104,8 @@ def _move_database(
         fail(
             "--from: only a SQLite database can be moved; for PostgreSQL to PostgreSQL there are pg_dump and pg_restore"
         )
-    from registry.commands import run_database_move
     from registry.metadata import copy
+    from registry.move_commands import run_database_move
 
     if target is None:
         is_back = opened(lambda: copy.take_back(where.database_path))
@@ -149,5 +151,5 @@ def scrub(config_file: Path | None, **flags: object) -> None:
     sys.exit(1 if run_scrub(stores) else 0)
 
 
-for _group in (user, org, team, robot, token, repository, key, audit, storage):
+for _group in (gc, jobs, user, org, team, robot, token, repository, key, audit, storage):
     main.add_command(_group)

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict
-from itertools import chain
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -13,22 +11,21 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
 
-from registry.app import Stores, open_database
-from registry.blobstore.several import SeveralStore
-from registry.config import Settings, mask_url
-from registry.jobs.move import Handled, Left, Move, Outcome
+from registry.app import Stores
+from registry.core.errors import Unavailable
+from registry.desk import shown_time
+from registry.jobs.runner import Fenced, Runner
 from registry.jobs.scrub import Scrub
-from registry.metadata import copy, installation, moved
-from registry.metadata.copy import Step
+from registry.jobs.upkeep import COLLECT, EXPIRE, REMOVE_DEAD, REVIEW_ALL, ROUND, SWEEP, Graces, jobs_of
+from registry.metadata import collection, installation
+from registry.metadata.collection import Account
 from registry.metadata.installation import Stats
-from registry.metadata.postgresql import PostgresqlDatabase
 from registry.services.clock import system_clock
 
 
@@ -86,118 +83,116 @@ async def _scrub(stores: Stores) -> int:
     return corrupt
 
 
-def run_database_move(source: Settings, target: Settings) -> None:
-    """Move the SQLite database of `source` to the PostgreSQL database of `target`, with a progress bar. Blocks. Raises
-    CopyRefused, DatabaseNotCurrent, DatabaseTooNew, DatabaseUnusable, LibraryTooOld, Unavailable, StorageFull,
-    OSError."""
-    process = moved.other_process(source.database_path)
-    name = mask_url(target.database_url)
-    database = open_database(target)
-    assert isinstance(database, PostgresqlDatabase)
+def print_account(stores: Stores, graces: Graces, *, as_json: bool) -> None:
+    """Where the bytes are and what could go, as a table or one JSON object (sizes in bytes). Raises Unavailable."""
+    asyncio.run(_print_account(stores, graces, as_json=as_json))
+
+
+async def _print_account(stores: Stores, graces: Graces, *, as_json: bool) -> None:
     try:
-        steps = copy.move(source.database_path, database, to=name, now=system_clock())
-        first = next(steps)
-        if process is not None:
-            print(
-                f"process {process} has the database open. If it is a server, it goes on with pulls and answers 503 to"
-                " pushes and logins from now on; stop it when the move is over"
-            )
-        _show_database_move(chain([first], steps))
-    finally:
-        database.close()
-    print(f"serve from there now: --database {name}\nnothing works on {source.database_path} any more")
-
-
-def _show_database_move(steps: Iterable[Step]) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    tables: set[str] = set()
-    rows = 0
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = {phase: progress.add_task(phase, total=None) for phase in ("copy", "verify")}
-        for step in steps:
-            progress.update(tasks[step.phase], total=step.total, advance=step.rows)
-            if step.note is not None:
-                progress.console.print(step.note, style="yellow")
-            if step.phase == "verify":
-                tables.add(step.table)
-                rows += step.rows
-    print(f"{rows} rows of {len(tables)} tables moved, and read again: equal on both sides")
-
-
-def run_storage_move(stores: Stores, *, parallel: int, expiry_ms: int) -> bool:
-    """Move blobs with a progress bar; True if everything that could be wanted is in the new store."""
-    return asyncio.run(_storage_move(stores, parallel, expiry_ms))
-
-
-async def _storage_move(stores: Stores, parallel: int, expiry_ms: int) -> bool:
-    try:
-        move = _move_of(stores, parallel, expiry_ms)
-        outcomes = await _move_all(stores, move)
-        left = move.left
-        is_whole = not (left.live or left.uploads or outcomes[Outcome.MISSING])
-        if is_whole:
-            await stores.installation.finish_move()
+        account = await _account(stores, graces)
+        usage = await stores.blobs.usage()
     finally:
         await stores.close()
-    _print_left(outcomes, left, is_whole=is_whole)
-    return is_whole and not outcomes[Outcome.CORRUPT]
+    if as_json:
+        room = {"storage_free_bytes": usage.free, "storage_total_bytes": usage.total}
+        print(json.dumps({**asdict(account), **room}))
+        return
+    until = shown_time(account.leased_until)
+    lines: list[tuple[str, int | None, int | None, str]] = [
+        ("blobs that can be had", account.live, account.live_bytes, ""),
+        ("  used by manifests", account.referenced, account.referenced_bytes, ""),
+        ("  kept by a lease", account.leased, account.leased_bytes, f"until {until} UTC at most" if until else ""),
+        ("  collectable now", account.collectable, account.collectable_bytes, ""),
+        ("collected, still in storage", account.dead, account.dead_bytes, ""),
+        ("  removable now", account.removable, account.removable_bytes, ""),
+        ("unfinished uploads", account.uploads, account.uploads_bytes, f"{account.uploads_expired:,} expired"),
+        ("free in storage", None, usage.free, ""),
+        ("all of storage", None, usage.total, ""),
+    ]
+    table = Table(show_header=False, box=None)
+    for name, count, size, note in lines:
+        if size is not None:
+            table.add_row(name, "" if count is None else f"{count:,}", decimal(size), note)
+    Console().print(table)
 
 
-def _move_of(stores: Stores, parallel: int, expiry_ms: int) -> Move:
-    both = stores.blobs
-    assert isinstance(both, SeveralStore)
-    return Move(stores.database, both.current, both.previous, system_clock, parallel, expiry_ms)
+async def _account(stores: Stores, graces: Graces) -> Account:
+    now = system_clock()
+    before = now - graces.removal_grace_ms
+    return await stores.database.read(lambda connection: collection.account(connection, now=now, dead_before=before))
 
 
-async def _move_all(stores: Stores, move: Move) -> Counter[Outcome]:
-    outcomes: Counter[Outcome] = Counter()
-    columns = (TextColumn("move"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    stats: Stats = await stores.database.read(installation.stats)
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("move", total=stats.blob_bytes)
-        move.on_bytes = lambda count: progress.advance(task, count)
-        async for handled in move.run():
-            outcomes[handled.outcome] += 1
-            _show_problem(progress, handled)
-    return outcomes
+def run_round(stores: Stores, graces: Graces, *, full: bool, as_json: bool) -> None:
+    """One round of what gives space back, with a progress bar, and the account of it. Raises Unavailable."""
+    asyncio.run(_run_round(stores, graces, full=full, as_json=as_json))
 
 
-def _show_problem(progress: Progress, handled: Handled) -> None:
-    if handled.problem is not None:
-        progress.console.print(f"{handled.outcome.value}: {handled.object.digest} {handled.problem}", style="red")
-
-
-def _print_left(outcomes: Counter[Outcome], left: Left, *, is_whole: bool) -> None:
-    print(f"{outcomes[Outcome.MOVED]} blobs moved, {outcomes[Outcome.THERE]} were there already")
-    if outcomes[Outcome.CORRUPT]:
-        print(f"{outcomes[Outcome.CORRUPT]} corrupt blobs are left behind: push them again to heal them")
-    if outcomes[Outcome.MISSING]:
-        print(
-            f"{outcomes[Outcome.MISSING]} blobs are in neither store: `depotry scrub` marks them as corrupt, so that"
-            " they can be pushed again; then run this once more"
-        )
-    print(f"still in the old store: {left.dead} objects that nothing needs any more, with {decimal(left.dead_bytes)}")
-    if left.uploads:
-        print(f"still in the old store: {left.uploads} unfinished uploads")
-    if is_whole:
-        print(
-            "finished: start all servers without storage_previous; then the old store can go. While it stays, what"
-            " nothing needs there is removed after removal_grace_s"
-        )
-    elif left.uploads and not left.live:
-        print("storage_previous has to stay: run this again when these uploads have ended or expired")
+async def _run_round(stores: Stores, graces: Graces, *, full: bool, as_json: bool) -> None:
+    runner = Runner(stores.database, jobs_of(stores.blobs, graces), system_clock)
+    did: dict[str, dict[str, int]] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            for kind in ((REVIEW_ALL,) if full else ()) + ROUND + ((SWEEP,) if full else ()):
+                did[kind] = await _run_one(runner, kind, progress, await _account(stores, graces))
+        account = await _account(stores, graces)
+    finally:
+        await stores.close()
+    if as_json:
+        print(json.dumps({"did": did, "account": asdict(account)}))
     else:
-        print("storage_previous has to stay: run this again")
+        _print_freed(did, account)
 
 
-def print_move_plan(stores: Stores) -> None:
-    """What there is to move: nothing is changed."""
-    asyncio.run(_print_plan(stores))
+async def _run_one(runner: Runner, kind: str, progress: Progress, account: Account) -> dict[str, int]:
+    unit, total = {
+        EXPIRE: ("expired", account.uploads_expired),
+        COLLECT: ("collected", account.collectable),
+        REMOVE_DEAD: ("removed", account.removable),
+        REVIEW_ALL: ("walked", account.live),
+        SWEEP: ("listed", account.live + account.dead),
+    }[kind]
+    task = progress.add_task(kind, total=total)
 
+    def advance(name: str, number: int) -> None:
+        if name == unit:
+            progress.advance(task, number)
 
-async def _print_plan(stores: Stores) -> None:
     try:
-        plan = await _move_of(stores, 1, 0).plan()
-    finally:
-        await stores.close()
-    print(f"{plan.blobs} blobs with {decimal(plan.size)} ({plan.size} bytes) would be moved")
+        return await runner.run_now(kind, progress=advance, waiting=_once(lambda: progress.console.print(_waits(kind))))
+    except Fenced:
+        raise Unavailable(f"another process has taken {kind} over; what was done until then stays done") from None
+
+
+def _waits(kind: str) -> str:
+    return f"another process runs {kind}: waiting for it to end"
+
+
+def _once(say: Callable[[], None]) -> Callable[[], None]:
+    said: list[bool] = []
+
+    def maybe() -> None:
+        if not said:
+            said.append(True)
+            say()
+
+    return maybe
+
+
+def _print_freed(did: dict[str, dict[str, int]], account: Account) -> None:
+    expired, collected, removed = did[EXPIRE], did[COLLECT], did[REMOVE_DEAD]
+    swept = did.get(SWEEP, {})
+    lines = [
+        (expired.get("expired", 0), "uploads ended", expired.get("expired_bytes", 0)),
+        (collected.get("collected", 0), "blobs collected", collected.get("collected_bytes", 0)),
+        (removed.get("removed", 0), "objects removed from storage", removed.get("removed_bytes", 0)),
+    ]
+    if SWEEP in did:
+        lines.append((swept.get("removed", 0), "objects removed that nobody knew", swept.get("removed_bytes", 0)))
+    for count, what, size in lines:
+        print(f"{count:,} {what}, {decimal(size)}")
+    if account.dead > account.removable:
+        print(
+            f"{account.dead:,} objects, {decimal(account.dead_bytes)}, wait in storage for removal_grace_s to be over"
+        )

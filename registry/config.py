@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from registry.blobstore import s3_location
 from registry.core.limits import MANIFEST_MAX_BYTES, MIB
 
 ENV_PREFIX: Final = "DEPOTRY_"
@@ -44,7 +45,6 @@ _URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
 _POSTGRESQL: Final = re.compile(r"postgresql://[^/?#]*/[^/?#]+(\?.*)?")
-_S3: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?(\?[^#]*)?")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -127,16 +127,20 @@ def _check_storage(value: object) -> object:
     if scheme is None:
         return f"file:{checked}"
     if scheme[1] == "s3":
-        if _S3.fullmatch(checked) is None:
-            raise ValueError(
-                "must be s3://<bucket>/<prefix>?endpoint=https://<host>, the part after the bucket optional"
-            )
+        s3_location.parse(checked)
         return checked
     if scheme[1] != "file":
         raise ValueError(f"must be file:<path>, a plain path or s3://<bucket>, not {scheme[1][:20]!r}")
     if re.fullmatch(r"file:(?://(?=/))?([^/]|/(?!/)).*", checked, re.DOTALL) is None:
         raise ValueError("must be file:<path>, without the name of a machine")
     return checked.replace("file:///", "file:/", 1)
+
+
+def _check_endpoint(value: object) -> object:
+    checked = _check_text(value)
+    if isinstance(checked, str) and (problem := s3_location.endpoint_problem(checked)):
+        raise ValueError(problem)
+    return checked
 
 
 def _parse_origins(value: object) -> object:
@@ -235,7 +239,7 @@ class Settings(BaseModel):
     storage_redirect: bool = Field(
         default=False, description="With S3: send clients to the S3 service for blobs (307) instead of passing them on."
     )
-    storage_public_endpoint: Annotated[str | None, BeforeValidator(_check_text)] = Field(
+    storage_public_endpoint: Annotated[str | None, BeforeValidator(_check_endpoint)] = Field(
         default=None,
         description="URL of the S3 service as clients reach it, for redirects.",
         json_schema_extra={"default_text": "<endpoint of storage>"},
@@ -628,11 +632,27 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
         yield f"{labels.get('metrics_port', 'metrics_port')}: is the same as port; it needs one of its own"
     if settings.storage_previous == settings.storage_url:
         yield f"{labels.get('storage_previous', 'storage_previous')}: is the same as storage; leave it out"
-    pair = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
-    missing = [name for name, value in pair.items() if value is None]
-    if len(missing) == 1:
-        [given] = pair.keys() - missing
-        yield f"{labels.get(given, given)}: needs {missing[0]} too; TLS takes both"
+    if settings.is_on_s3 and (settings.storage_previous or "").startswith("s3:"):
+        yield (
+            f"{labels.get('storage_previous', 'storage_previous')}: blobs do not move from one S3 to another; copy the"
+            " objects under the same keys by the tools of S3 while nothing is served, and then change storage"
+        )
+    for pair, why in (
+        ({"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}, "TLS takes both"),
+        (
+            {
+                "s3_access_key_id": settings.s3_access_key_id,
+                "s3_secret_access_key_file": settings.s3_secret_access_key_file,
+            },
+            "they are a pair",
+        ),
+    ):
+        missing = [name for name, value in pair.items() if value is None]
+        if len(missing) == 1:
+            [given] = pair.keys() - missing
+            yield f"{labels.get(given, given)}: needs {missing[0]} too; {why}"
+    if settings.storage_redirect and not settings.is_on_s3:
+        yield f"{labels.get('storage_redirect', 'storage_redirect')}: needs storage in S3; files have no address"
 
 
 def _exposed(settings: Settings, label: str) -> Iterator[str]:

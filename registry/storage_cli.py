@@ -42,7 +42,7 @@ def storage_move(
     settings = read_settings({**flags, **{name: url for name, url in given.items() if url is not None}}, config_file)
     if settings.storage_previous is None:
         fail("where are the blobs now? Say --from, or set storage_previous")
-    from registry.commands import print_move_plan, run_storage_move
+    from registry.move_commands import print_move_plan, run_storage_move
     from registry.services.installation import Purpose
 
     if dry_run:

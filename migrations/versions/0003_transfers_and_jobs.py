@@ -82,6 +82,8 @@ def upgrade() -> None:
     )
     op.add_column("installation", sa.Column("moved_to", sa.Text(), nullable=True))
     op.add_column("installation", sa.Column("moved_at", sa.BigInteger(), nullable=True))
+    # Counted by the newer version only; for it, what the previous one has counted still runs.
+    op.add_column("login_failures", sa.Column("failed", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
     # 0: what is stored already, and what the previous version stores while both run, is looked at once.
     some = sa.text("review_at IS NOT NULL")

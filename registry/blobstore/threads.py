@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar, TypeVarTuple
@@ -76,3 +76,20 @@ def failure(error: OSError) -> OurFault:
         return StorageFull("the blob store is full")
     reason = os.strerror(error.errno) if error.errno is not None else "unknown error"
     return Unavailable(f"the blob store failed: {reason}")
+
+
+async def unbroken(work: Coroutine[None, None, T]) -> T:
+    """The result of some work that is carried out whatever happens to who waits for it; a cancellation goes on
+    after."""
+    task = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        if not task.cancelled():
+            task.exception()
+        raise cancellation
+    return task.result()

@@ -281,9 +281,10 @@ class Move:
             lambda connection: moving.leftovers(connection, before=before, count=PAGE)
         ):
             for copy_id in found:
+                # First in SQL: from then on nobody can let it become live.
+                await self._abandon(copy_id)
                 with suppress(UploadBusy):
                     await self.current.remove_upload(_upload_id(copy_id))
-                await self._abandon(copy_id)
 
 
 def _key_of(stored: NewObject) -> ObjectKey:
@@ -291,5 +292,5 @@ def _key_of(stored: NewObject) -> ObjectKey:
 
 
 def _upload_id(copy_id: int) -> str:
-    """The upload of a copy, found again from the copy's id."""
-    return f"{copy_id:032x}"
+    """The upload of a copy, found again from the copy's id, and no id that a store gives to anything else."""
+    return f"c{copy_id:031x}"

@@ -13,8 +13,10 @@ lets go between two steps, and somebody else goes on.
 import asyncio
 import json
 import logging
+import os
 import random
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -192,7 +194,7 @@ class Runner:
         self._observer = observer
         self._lease_s = lease_s
         self._stopwatch = stopwatch
-        self._holder = secrets.token_hex(8)
+        self._holder = f"{socket.gethostname()[:40]} {os.getpid()} {secrets.token_hex(4)}"
         self._log = logging.getLogger("depotry.jobs")
         self._sightings: dict[str, _Sighting] = {}
         self._running: dict[str, asyncio.Task[Outcome]] = {}
@@ -250,7 +252,14 @@ class Runner:
             await asyncio.sleep(LOOK_MIN_S)
         turn = self._turn(held)
         turn.progress = progress
-        failure, _ = await self._carry_out(job, turn, None)
+        carried_out = asyncio.ensure_future(self._carry_out(job, turn, None))
+        try:
+            failure, _ = await asyncio.shield(carried_out)
+        except asyncio.CancelledError:
+            # Nobody should have to wait for the lease to run out.
+            turn.stop()
+            await asyncio.wait([carried_out], timeout=STOP_LIMIT_S)
+            raise
         if failure is not None:
             raise failure
         return dict(turn.tally)

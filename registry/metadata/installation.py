@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from registry.metadata import collection
 from registry.metadata.insert import insert as insert_or
 from registry.metadata.schema import blobs, installation, manifests, objects, repositories, tags, uploads
 
@@ -66,6 +67,7 @@ class Stats:
     blob_bytes: int
     corrupt_objects: int
     dead_objects: int
+    dead_bytes: int
     uploads_open: int
 
 
@@ -78,6 +80,7 @@ def stats(connection: Connection) -> Stats:
 
     manifest_bytes = connection.execute(select(func.coalesce(func.sum(manifests.c.payload_size), 0))).scalar_one()
     blob_bytes = connection.execute(select(func.coalesce(func.sum(blobs.c.size), 0))).scalar_one()
+    dead_objects, dead_bytes = collection.waiting(connection)
     return Stats(
         repositories=count(repositories),
         tags=count(tags),
@@ -86,6 +89,7 @@ def stats(connection: Connection) -> Stats:
         blobs=count(blobs),
         blob_bytes=blob_bytes,
         corrupt_objects=count(objects, objects.c.state == "live", objects.c.corrupt_at.is_not(None)),
-        dead_objects=count(objects, objects.c.state == "dead"),
+        dead_objects=dead_objects,
+        dead_bytes=dead_bytes,
         uploads_open=count(uploads, uploads.c.state != "finished"),
     )

@@ -1,5 +1,7 @@
 """Failed logins, counted exactly: before a password is looked at, so that a thousand at once count as a thousand."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
@@ -9,16 +11,24 @@ from registry.metadata.schema import login_failures
 _EXPIRED_PER_ATTEMPT = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The attempts of a subject since a window began (ms since 1970 UTC): those that have failed, and all with those
+    that run, in whatever process."""
+
+    attempts: int
+    failed: int
+    since: int
+
+
 def account_subject(name: str) -> str:
     """As an account is counted, whether it exists or not. Long names, which none has, share."""
     return f"account:{name[:100]}"
 
 
-def count_attempt(
-    connection: Connection, subjects: list[str], *, now: int, window_ms: int
-) -> dict[str, tuple[int, int]]:
-    """Count one more attempt of each subject, which stands until `forgive`; returns for each how many there were in
-    this window with this one, and when it began (ms since 1970 UTC)."""
+def count_attempt(connection: Connection, subjects: list[str], *, now: int, window_ms: int) -> dict[str, Count]:
+    """Count one more attempt of each subject, which runs until `forgive` or `fail`; returns the counts of each, with
+    this one."""
     forget_expired(connection, before=now - window_ms, count=_EXPIRED_PER_ATTEMPT)
     begun = login_failures.c.since
     # One that began in the future was written by a clock that was wrong.
@@ -30,14 +40,21 @@ def count_attempt(
                 index_elements=["subject"],
                 set_={
                     "attempts": case((fresh, 1), else_=login_failures.c.attempts + 1),
+                    "failed": case((fresh, 0), else_=login_failures.c.failed),
                     "since": case((fresh, now), else_=begun),
                 },
             )
         )
-    rows = connection.execute(
-        select(login_failures.c.subject, login_failures.c.attempts, begun).where(login_failures.c.subject.in_(subjects))
+    columns = (login_failures.c.subject, login_failures.c.attempts, login_failures.c.failed, begun)
+    rows = connection.execute(select(*columns).where(login_failures.c.subject.in_(subjects)))
+    return {row[0]: Count(row[1], row[2], row[3]) for row in rows}
+
+
+def fail(connection: Connection, subjects: list[str]) -> None:
+    """The attempt has ended, and was wrong: it stands."""
+    connection.execute(
+        update(login_failures).where(login_failures.c.subject.in_(subjects)).values(failed=login_failures.c.failed + 1)
     )
-    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def forgive(connection: Connection, subjects: list[str]) -> None:

@@ -227,6 +227,7 @@ login_failures = Table(
     metadata,
     Column("subject", String(128), primary_key=True),
     Column("attempts", Integer, nullable=False),
+    Column("failed", Integer, nullable=False, server_default="0"),
     Column("since", BigInteger, nullable=False),
     Index("ix_login_failures_since", "since"),
     comment="Failed logins of an account or an address since the window began.",

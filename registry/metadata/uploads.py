@@ -67,6 +67,7 @@ _OPEN_OF_OWNER = (
     .where(uploads.c.owner_id == bindparam("owner"), uploads.c.state == "open", uploads.c.expires_at > bindparam("now"))
 )
 _FINISHED = select(uploads.c.finished_digest).where(uploads.c.id == bindparam("upload"))
+_OBJECT = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload"))
 _REMOVE = delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.state != "finished")
 
 
@@ -154,6 +155,12 @@ def finished_digest(connection: Connection, upload_id: str) -> Digest | None:
     """What an upload became, None if it is not finished or not there."""
     packed = connection.execute(_FINISHED, {"upload": upload_id}).scalar()
     return None if packed is None else Digest.unpack(packed)
+
+
+def object_of(connection: Connection, upload_id: str) -> int | None:
+    """The object that an upload is to become, None if it is finished or not there."""
+    object_id: int | None = connection.execute(_OBJECT, {"upload": upload_id}).scalar()
+    return object_id
 
 
 def remove(connection: Connection, upload_id: str) -> bool:

@@ -14,6 +14,7 @@ from time import monotonic
 from registry.core.errors import StorageFull, TooManyRequests
 from registry.metadata import logins
 from registry.metadata.database import Connection, Database
+from registry.metadata.logins import Count
 from registry.services.changes import Changes
 from registry.services.clock import Clock
 
@@ -73,9 +74,10 @@ class Attempts:
             try:
                 yield attempt
             finally:
-                if is_counted and not attempt.has_failed:
-                    await self.write_if_possible(lambda connection: logins.forgive(connection, subjects))
-                if not is_counted and attempt.has_failed:
+                if is_counted:
+                    ended = logins.fail if attempt.has_failed else logins.forgive
+                    await self.write_if_possible(lambda connection: ended(connection, subjects))
+                elif attempt.has_failed:
                     self._unwritten.update(subjects)
         finally:
             self._running.subtract(subjects)
@@ -99,7 +101,8 @@ class Attempts:
                 durable=False,
             )
         except StorageFull:
-            found = {subject: (self._unwritten[subject] + self._running[subject], now) for subject in subjects}
+            failed = self._unwritten
+            found = {one: Count(failed[one] + self._running[one], failed[one], now) for one in subjects}
             self._require_few(found, now)
             return False
         try:
@@ -110,15 +113,14 @@ class Attempts:
         self._unwritten.clear()
         return True
 
-    def _require_few(self, found: dict[str, tuple[int, int]], now: int) -> None:
-        """`found`: attempts by subject, those that run and this one among them, and when their window began."""
-        for subject, (attempts, since) in found.items():
+    def _require_few(self, found: dict[str, Count], now: int) -> None:
+        for subject, count in found.items():
             limit = self._limits.per_account if subject.startswith("account:") else self._limits.per_address
-            if attempts <= limit:
+            if count.attempts <= limit:
                 continue
-            if attempts - self._running[subject] < limit:
+            if count.failed < limit:
                 raise TooManyRequests("too many logins at once", retry_after_s=1)
-            until = since + self._limits.window_ms
+            until = count.since + self._limits.window_ms
             self._blocked[subject] = Block(now, until, monotonic() + (until - now) / 1000)
             if len(self._blocked) > BLOCKED_KNOWN:
                 self._blocked.popitem(last=False)

@@ -132,9 +132,9 @@ class TokenServer:
 def _count_login(connection: Connection, account_id: int, *, now: int) -> None:
     subject = f"begun:{account_id}"
     found = logins.count_attempt(connection, [subject], now=now, window_ms=LOGINS_WINDOW_MS)
-    attempts, since = found[subject]
-    if attempts > LOGINS_PER_WINDOW:
-        wait_s = max(1, (since + LOGINS_WINDOW_MS - now) // 1000)
+    count = found[subject]
+    if count.attempts > LOGINS_PER_WINDOW:
+        wait_s = max(1, (count.since + LOGINS_WINDOW_MS - now) // 1000)
         raise TooManyRequests("too many logins of this account; keep the tokens that you get", retry_after_s=wait_s)
 
 

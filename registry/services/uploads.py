@@ -252,8 +252,11 @@ class Uploads:
     async def _finish_interrupted(self, access: RepositoryAccess, upload: Upload, digest: Digest) -> None:
         """The bytes of this upload are no longer an upload's: another request has just finished it, or the process
         died between publishing them and telling SQL, which is done now. Raises UploadUnknown if neither is so."""
-        if (await self._find(access, upload.id)).finished_digest == digest:
+        # Asked again: a store may have given the upload another object meanwhile.
+        upload = await self._find(access, upload.id)
+        if upload.finished_digest == digest:
             return
+        _require_unfinished(upload)
         assert upload.object_id is not None
         try:
             info = await self.store.confirm(ObjectKey(digest, upload.object_id))
@@ -311,8 +314,10 @@ class Uploads:
         now = self.clock()
 
         def forget(connection: Connection) -> None:
-            if upload.object_id is not None and uploads.remove(connection, upload.id):
-                blobs.abandon(connection, upload.object_id, now=now)
+            # Not the one that the request began with: a store may have given the upload another object.
+            object_id = uploads.object_of(connection, upload.id)
+            if object_id is not None and uploads.remove(connection, upload.id):
+                blobs.abandon(connection, object_id, now=now)
 
         await self.database.write(forget, durable=False)
 

