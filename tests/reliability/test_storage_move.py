@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from registry.core.digest import Digest
 from registry.metadata import sqlite
+from tests.backends.s3 import service
 from tests.reliability.client import Image, Pusher, expect, pull_whole
 from tests.running import Registry, wait_until
 
@@ -24,13 +25,13 @@ KILLS = 12
 CLIENTS = 3
 
 
-def move_command(data: Path, source: Path, target: Path, *flags: str) -> list[str]:
+def move_command(data: Path, source: Path | str, target: Path | str, *flags: str) -> list[str]:
     """`depotry storage move`."""
     places = ["--from", str(source), "--to", str(target)]
     return [sys.executable, "-m", "registry", "storage", "move", *places, "--data", str(data), *flags]
 
 
-def run_move(data: Path, source: Path, target: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def run_move(data: Path, source: Path | str, target: Path | str, *flags: str) -> subprocess.CompletedProcess[str]:
     """To its end."""
     command = move_command(data, source, target, *flags)
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
@@ -94,11 +95,11 @@ class Crowd:
     stopping: threading.Event
 
     @classmethod
-    def on(cls, registry: Registry, rng: random.Random) -> "Crowd":
+    def on(cls, registry: Registry, rng: random.Random, name: str = "crowd") -> "Crowd":
         """Start them."""
         stopping = threading.Event()
         clients = [
-            Client(registry, f"crowd/app{number}", random.Random(rng.random()), stopping) for number in range(CLIENTS)
+            Client(registry, f"{name}/app{number}", random.Random(rng.random()), stopping) for number in range(CLIENTS)
         ]
         for client in clients:
             client.start()
@@ -248,6 +249,43 @@ def test_corrupt_blobs_end_with_status_1(start_registry: StartRegistry, tmp_path
         Pusher(client).push(image, way="stream")
     registry.stop()
     check_all(start_registry("--storage", str(new), data=data), [image])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_disk_to_s3_and_back(start_registry: StartRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With clients at work all the time; the bucket holds exactly what is live, and then nothing of it serves."""
+    data, disk = tmp_path / "data", tmp_path / "data" / "blobs"
+    rng = random.Random(3)
+    with service("versitygw", tmp_path / "s3") as s3:
+        for name, value in s3.env().items():
+            monkeypatch.setenv(name, value)
+        bucket = s3.new_bucket()
+        url = s3.url(bucket, "depotry")
+        registry = start_registry(data=data)
+        images = seed_images(registry, rng, 10)
+        registry.stop()
+        for new, old in ((url, str(disk)), (str(disk), url)):
+            registry = start_registry("--storage", new, "--storage-previous", old, data=data)
+            crowd = Crowd.on(registry, rng, "there" if new == url else "back")
+            moved = run_move(data, old, new)
+            images += crowd.stop()
+            assert moved.returncode == 0, moved.stdout + moved.stderr
+            check_all(registry, images)
+            assert registry.stop() == 0
+            registry = start_registry("--storage", new, data=data)
+            check_all(registry, images)
+            assert registry.stop() == 0
+            live = {row[0] for row in rows(data, "SELECT object_id FROM blobs")}
+            held = {url: objects_of(s3.keys(bucket, "depotry/objects/")), str(disk): ids_in(disk)}
+            assert live <= held[new]
+            assert live.isdisjoint(held[old])
+            assert s3.multiparts(bucket) == []
+
+
+def objects_of(keys: Iterable[str]) -> set[int]:
+    """The ids in keys of a bucket."""
+    return {int(name) for name in (key.rpartition("/")[2] for key in keys) if name.isdecimal()}
 
 
 def refused(data: Path, *flags: str, says: str) -> None:
