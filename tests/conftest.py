@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from tests.backends import Backend
 from tests.backends.postgresql import Cluster, PostgresqlBackend
 from tests.backends.sqlite import SqliteBackend
-from tests.running import Registry
+from tests.running import Pair, Registry
 
 # A first run on a busy machine makes its tables of characters, which is slow and no fault of the test.
 settings.register_profile("depotry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,9 +71,13 @@ def start_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
     started: list[Registry] = []
 
     def start(
-        *flags: str, data: Path | None = None, tls: ssl.SSLContext | None = None, is_open: bool = True
+        *flags: str,
+        data: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+        is_open: bool = True,
+        pair: Pair | None = None,
     ) -> Registry:
-        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls, is_open=is_open)
+        registry = Registry.start(data or tmp_path / "data", *flags, tls=tls, is_open=is_open, pair=pair)
         started.append(registry)
         return registry
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,23 @@ def admin_password_file(data: Path) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class Pair:
+    """What tells a server on which database and which store it stands; several nodes may share them."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    bucket: str | None = None
+
+
+def _pair_of(data: Path, flags: tuple[str, ...]) -> Pair:
+    """The pair that the environment has chosen, unless the test says itself where things are."""
+    from tests.backends import pairs
+
+    return Pair("its own") if {"--database", "--storage"} & set(flags) else pairs.chosen(data)
+
+
 @dataclass
 class Registry:
     """A running `depotry serve`."""
@@ -61,6 +78,8 @@ class Registry:
     """Trusts the certificate of a server that has one."""
     place: tuple[str, ...] = ()
     """Flags that say where it keeps things, beside `--data`: commands on it need them too."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Variables that they need as well."""
 
     @classmethod
     def start(
@@ -71,21 +90,26 @@ class Registry:
         tls: ssl.SSLContext | None = None,
         is_open: bool = True,
         database: str | None = None,
+        pair: Pair | None = None,
     ) -> "Registry":
         """Start a server on free ports and wait until it answers. It is open to everybody unless `is_open` is False:
-        then its user `admin` has the password ADMIN_PASSWORD. `database` is the URL of a PostgreSQL."""
+        then its user `admin` has the password ADMIN_PASSWORD. `database` is the URL of a PostgreSQL, and
+        `pair` says where both are; otherwise the environment does (`tests.backends.pairs`)."""
         data.parent.mkdir(parents=True, exist_ok=True)
         number = len(list(data.parent.glob(f"{data.name}-*.log")))
         log = data.parent / f"{data.name}-{number}.log"
         ports = () if "--port" in flags else ("--port", "0")
         access = ("--open",) if is_open else ("--admin-password-file", str(admin_password_file(data)))
-        place = () if database is None else ("--database", database)
+        if database is not None:
+            pair = Pair("its own", ("--database", database))
+        pair = pair or _pair_of(data, flags)
+        place, env = pair.flags, {**pair.env, **(env or {})}
         command = [sys.executable, "-m", "registry", "serve", "--data", str(data), *place, *ports, *access, *flags]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, stdout=out, stderr=out, env={**os.environ, **(env or {})}, start_new_session=True
+                command, stdout=out, stderr=out, env={**os.environ, **env}, start_new_session=True
             )
-        registry = cls(process, data, 0, 0, log, tls, place)
+        registry = cls(process, data, 0, 0, log, tls, place, pair.env)
         try:
             wait_until(registry._is_ready, limit_s=START_LIMIT_S, what="the server's answer")
         except BaseException:
@@ -132,7 +156,8 @@ class Registry:
     def command(self, *arguments: str, stdin: str | None = None) -> str:
         """Run `depotry` with these arguments on the data of this server; returns what it printed."""
         command = [sys.executable, "-m", "registry", *arguments, "--data", str(self.data), *self.place]
-        ended = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        env = {**os.environ, **self.env}
+        ended = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False, env=env)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 

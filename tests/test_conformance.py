@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.backends.pairs import PAIRS, grounds
 from tests.clients.tools import HOW, environment
 from tests.running import Registry, require_tool
 
@@ -27,7 +28,11 @@ PROFILES: Final = {
 """The two that cover all: what 1.1 leaves optional is switched on by hand."""
 
 CHALLENGES: Final[dict[str, tuple[str, ...]]] = {"open": (), "bearer": (), "basic": ("--auth-challenge", "basic")}
-RUNS: Final = [("dev", "open"), ("dev", "bearer"), ("dev", "basic"), ("1.1", "open"), ("1.1", "bearer")]
+RUNS: Final = [
+    *[(profile, challenge, "sqlite+files") for profile in ("dev", "1.1") for challenge in ("open", "bearer")],
+    ("dev", "basic", "sqlite+files"),
+    *[("dev", "bearer", pair) for pair in PAIRS[1:]],
+]
 
 _TEST: Final = re.compile(r"^ *(OCI Conformance Test\b.*): (\w+)$", re.MULTILINE)
 _TOTAL: Final = re.compile(r"^  (Disabled|Skip|Pass|FAIL|Error|Total)\.+: +(\d+)$", re.MULTILINE)
@@ -44,19 +49,22 @@ def robot(registry: Registry) -> dict[str, str]:
     return {"OCI_USERNAME": "acme+conformance", "OCI_PASSWORD": token, **names}
 
 
-@pytest.mark.parametrize(("profile", "challenge"), RUNS)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("profile", "challenge", "pair"), RUNS)
 def test_the_conformance_suite_passes_whole(
-    start_registry: Callable[..., Registry], tmp_path: Path, profile: str, challenge: str
+    start_registry: Callable[..., Registry], tmp_path: Path, profile: str, challenge: str, pair: str
 ) -> None:
     """0 Fail, 0 Error, 0 Skip, 0 Disabled, of more than 1,000 tests, and every feature is a Pass: without logins, and
     with the token of a robot, by access tokens and by Basic."""
     suite = require_tool("conformance", HOW["conformance"])
-    registry = start_registry("--references", "off", *CHALLENGES[challenge], is_open=challenge == "open")
+    registry = start_registry(
+        "--references", "off", *CHALLENGES[challenge], is_open=challenge == "open", pair=grounds().pair(pair)
+    )
     env = environment(tmp_path) | PROFILES[profile]
     env |= {"OCI_REGISTRY": registry.address, "OCI_TLS": "disabled", "OCI_DATA_SPARSE": "true"}
     if challenge != "open":
         env |= robot(registry)
-    ended = subprocess.run([suite], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run([suite], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert [name for name, status in _TEST.findall(ended.stdout) if status != "Pass"] == []
     totals = {name: int(count) for name, count in _TOTAL.findall(ended.stdout)}
     passed = totals.get("Pass", 0)

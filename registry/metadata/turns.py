@@ -29,7 +29,7 @@ class Turns:
 
     def take(self, ask: Callable[[], bool]) -> None:
         """Ask for the lock until there is an answer, or for `limit_s`. Blocks."""
-        if self._somebody_waits():
+        if self.somebody_waits():
             time.sleep(COURTESY_S)
         if ask():
             return
@@ -40,7 +40,8 @@ class Turns:
                 if ask():
                     return
 
-    def _somebody_waits(self) -> bool:
+    def somebody_waits(self) -> bool:
+        """Whether another process waits for the lock."""
         try:
             with self._opened() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,7 @@ has, in memory that all of them share, and who has more than another leaves the 
 import mmap
 from typing import Final
 
-LEFT_S: Final = 0.002
+LEFT_S: Final = 0.01
 """How long a connection is left to others before it is taken all the same: they may be busy, or hang."""
 _CELL_BYTES: Final = 4
 

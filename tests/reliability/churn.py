@@ -39,7 +39,8 @@ from registry.services.clock import system_clock
 from tests.core.test_manifest import CONFIG, LAYER, encoded
 
 REPOSITORIES = tuple(f"churn/r{number}" for number in range(4))
-LAYERS = 80
+LAYERS = 400
+"""Enough that some are in no use at any moment, and few enough that most are shared."""
 IMAGES_PER_CLIENT = 25
 ATTEMPTS = 30
 SLOW_SHARE = 0.03
@@ -97,7 +98,7 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.lock = threading.Lock()
-        self.layers = [random.Random(number).randbytes(200 + 97 * number) for number in range(LAYERS)]
+        self.layers = [random.Random(number).randbytes(200 + 19 * number) for number in range(LAYERS)]
         self.images: list[Image] = []
         self.counts: Counter[str] = Counter()
         self.violations: list[str] = []
@@ -520,10 +521,11 @@ def main() -> None:
     given = parser.parse_args()
     settings = load(dict(each.split("=", 1) for each in given.set), os.environ, None)
     plan = Plan(given.url, settings, given.operations, given.clients, given.seed)
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("churn", total=plan.operations)
 
         def show(done: int, did: Counter[str]) -> None:
