@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from registry import __version__
 from registry.api.accounts import LoginApi, LoginServices
@@ -24,6 +25,7 @@ from registry.auth.tokens import Parties
 from registry.blobstore.base import BlobStore
 from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
+from registry.blobstore.several import SeveralStore
 from registry.config import Settings
 from registry.core.access import Visibility
 from registry.core.limits import MANIFESTS_HELD_BYTES
@@ -39,7 +41,7 @@ from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
 from registry.services.first_admin import FirstAdmin
-from registry.services.installation import Installation
+from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
 from registry.services.pull import Pull
@@ -60,12 +62,21 @@ class Stores:
     database: Database
     blobs: BlobStore
     clock: SharedClock
+    places: Places = field(default_factory=Places)
 
-    async def open(self, *, check: bool = False) -> None:
-        """Check that the two belong together, and with `check` that blobs can really be written. Raises WrongPair,
-        Unavailable."""
+    @property
+    def installation(self) -> Installation:
+        """What looks after database and store, or after both stores."""
+        if isinstance(self.blobs, SeveralStore):
+            current, previous = self.blobs.current, self.blobs.previous
+            return Installation(self.database, current, self.clock, previous, self.places)
+        return Installation(self.database, self.blobs, self.clock, places=self.places)
+
+    async def open(self, purpose: Purpose, *, check: bool = False) -> None:
+        """Check that they belong together, and with `check` that blobs can really be written. Raises WrongPair,
+        DatabaseMoved, DatabaseIncomplete, Unavailable."""
         await self.clock.measure()
-        await Installation(self.database, self.blobs, self.clock).open()
+        await self.installation.open(purpose)
         if check:
             await self.blobs.check()
 
@@ -115,16 +126,39 @@ def _open_postgresql(settings: Settings) -> Database:
 
 
 def open_blobs(settings: Settings, database: Database, clock: Clock) -> BlobStore:
-    """The blob store of these settings; one in S3 keeps its ledger in the database. Raises Unavailable, OSError."""
-    if settings.is_on_s3:
-        return _open_s3(settings, database, clock)
-    return FilesystemStore(settings.storage_path, reserve_bytes=settings.storage_reserve_bytes)
+    """The blob store of these settings, two of them while blobs move; one in S3 keeps its ledger in the database.
+    Raises Unavailable, OSError."""
+    current = _store_at(settings.storage_url, settings, database, clock)
+    if settings.storage_previous is None:
+        return current
+    return SeveralStore(current, _store_at(settings.storage_previous, settings, database, clock))
 
 
-def _open_s3(settings: Settings, database: Database, clock: Clock) -> BlobStore:
+def _store_at(url: str, settings: Settings, database: Database, clock: Clock) -> BlobStore:
+    if url.startswith("s3:"):
+        return _open_s3(url, settings, database, clock)
+    folder = Path(url.removeprefix("file:")).expanduser()
+    return FilesystemStore(folder, reserve_bytes=settings.storage_reserve_bytes)
+
+
+def places_of(settings: Settings) -> Places:
+    """What the stores of these settings are called in SQL, the same whoever asks from wherever."""
+    previous = settings.storage_previous
+    return Places(_name_of(settings.storage_url), None if previous is None else _name_of(previous))
+
+
+def _name_of(url: str) -> str:
+    if url.startswith("s3:"):
+        place, _, options = url.partition("?")
+        endpoints = parse_qs(options).get("endpoint", [])
+        return place.rstrip("/") + "".join(f"?endpoint={endpoint.rstrip('/')}" for endpoint in endpoints)
+    return f"file:{Path(url.removeprefix('file:')).expanduser().resolve()}"
+
+
+def _open_s3(url: str, settings: Settings, database: Database, clock: Clock) -> BlobStore:
     from registry.blobstore import s3, s3_client, s3_location, spool
 
-    location = s3_location.parse(settings.storage_url)
+    location = s3_location.parse(url)
     if location.ca_file is not None:
         s3.require_readable(location.ca_file)
     credentials = None
@@ -143,11 +177,13 @@ def _open_s3(settings: Settings, database: Database, clock: Clock) -> BlobStore:
     )
 
 
-def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
+def open_stores(settings: Settings, *, upgrade: bool, purpose: Purpose | None = None) -> Stores:
     """Open both and check that they belong together, with `upgrade` after making the database ready for a server;
-    without it the database has to be current, because a server may be running on it. Blocks; for a start.
+    without it the database has to be current, because a server may be running on it. Who upgrades serves, if there is
+    no other `purpose`. Blocks; for a start.
 
-    Raises WrongPair, DatabaseTooNew, DatabaseNotCurrent, DatabaseUnusable, LibraryTooOld, Unavailable.
+    Raises WrongPair, DatabaseMoved, DatabaseIncomplete, DatabaseTooNew, DatabaseNotCurrent, DatabaseUnusable,
+    LibraryTooOld, Unavailable.
     """
     database = open_database(settings)
     try:
@@ -156,12 +192,13 @@ def open_stores(settings: Settings, *, upgrade: bool) -> Stores:
         else:
             database.require_current()
         clock = SharedClock(database)
-        stores = Stores(database, open_blobs(settings, database, clock), clock)
+        stores = Stores(database, open_blobs(settings, database, clock), clock, places_of(settings))
     except BaseException:
         database.close()
         raise
     try:
-        asyncio.run(stores.open(check=upgrade and settings.is_on_s3))
+        opened_for = purpose or (Purpose.SERVE if upgrade else Purpose.LOOK)
+        asyncio.run(stores.open(opened_for, check=upgrade and settings.is_on_s3))
     except BaseException:
         stores.close_now()
         raise

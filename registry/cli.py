@@ -14,6 +14,7 @@ from registry.access_cli import audit, key, repository, token
 from registry.account_cli import org, robot, team, user
 from registry.config import Settings
 from registry.options import existing_stores, fail, opened, read_settings, settings_options
+from registry.storage_cli import storage
 from registry.upkeep_cli import gc, jobs
 
 if TYPE_CHECKING:
@@ -64,12 +65,21 @@ def _tls(settings: Settings) -> "ServerTls | None":
 
 
 @main.command()
+@click.option("--from", "source", metavar="URL", help="Move the database of this URL, sqlite:///<path of its file>.")
+@click.option("--to", "target", metavar="URL", help="Where it moves to: an empty PostgreSQL database.")
+@click.option("--undo", is_flag=True, help="Let the database of --from serve again after it was moved.")
 @settings_options
-def migrate(config_file: Path | None, **flags: object) -> None:
+def migrate(config_file: Path | None, source: str | None, target: str | None, *, undo: bool, **flags: object) -> None:
     """Bring the database to the schema of this version.
 
     `serve` does this by itself on SQLite, and on a PostgreSQL database that is empty.
+
+    With --from and --to, move an installation's database from SQLite to PostgreSQL instead. A server that runs on it
+    goes on with pulls, and answers 503 to whatever would write. If the move is broken off, the same command goes on.
     """
+    if source is not None or target is not None or undo:
+        _move_database(flags, config_file, source, target, undo=undo)
+        return
     settings = read_settings(flags, config_file)
     from registry.app import open_database
 
@@ -82,6 +92,29 @@ def migrate(config_file: Path | None, **flags: object) -> None:
 
     before, after = opened(run)
     click.echo(f"the database is at {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+
+
+def _move_database(
+    flags: dict[str, object], config_file: Path | None, source: str | None, target: str | None, *, undo: bool
+) -> None:
+    if source is None or (target is None) != undo:
+        fail("--from and --to go together (or --from and --undo)")
+    where = read_settings({**flags, "database": source}, config_file)
+    if where.is_on_postgresql:
+        fail(
+            "--from: only a SQLite database can be moved; for PostgreSQL to PostgreSQL there are pg_dump and pg_restore"
+        )
+    from registry.metadata import copy
+    from registry.move_commands import run_database_move
+
+    if target is None:
+        is_back = opened(lambda: copy.take_back(where.database_path))
+        click.echo("the database can be served from again" if is_back else "the database was not moved")
+        return
+    settings = read_settings({**flags, "database": target}, config_file)
+    if not settings.is_on_postgresql:
+        fail("--to: a database moves to PostgreSQL only; a SQLite database is a file, which can be copied")
+    opened(lambda: run_database_move(where, settings))
 
 
 @main.command()
@@ -131,5 +164,5 @@ def scrub(config_file: Path | None, **flags: object) -> None:
     sys.exit(1 if run_scrub(stores) else 0)
 
 
-for _group in (gc, jobs, user, org, team, robot, token, repository, key, audit):
+for _group in (gc, jobs, user, org, team, robot, token, repository, key, audit, storage):
     main.add_command(_group)

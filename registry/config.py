@@ -630,6 +630,13 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
         yield f"{labels.get('port', 'port')}: the metrics port would be {PORT_MAX + 1}; set metrics_port"
     if settings.port and settings.port == settings.effective_metrics_port:
         yield f"{labels.get('metrics_port', 'metrics_port')}: is the same as port; it needs one of its own"
+    if settings.storage_previous == settings.storage_url:
+        yield f"{labels.get('storage_previous', 'storage_previous')}: is the same as storage; leave it out"
+    if settings.is_on_s3 and (settings.storage_previous or "").startswith("s3:"):
+        yield (
+            f"{labels.get('storage_previous', 'storage_previous')}: blobs do not move from one S3 to another; copy the"
+            " objects under the same keys by the tools of S3 while nothing is served, and then change storage"
+        )
     for pair, why in (
         ({"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}, "TLS takes both"),
         (

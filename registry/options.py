@@ -12,6 +12,7 @@ from registry.config import ConfigProblems, SettingInfo, Settings, describe, loa
 
 if TYPE_CHECKING:
     from registry.app import Stores
+    from registry.services.installation import Purpose
 
 T = TypeVar("T")
 Command = Callable[..., None]
@@ -54,35 +55,30 @@ def read_settings(flags: dict[str, object], config_file: Path | None) -> Setting
         fail("\n         ".join(error.problems))
 
 
-def existing_stores(settings: Settings) -> "Stores":
+def existing_stores(settings: Settings, purpose: "Purpose | None" = None) -> "Stores":
     """The stores of an installation that is there: these commands read, and must not make a new one by mistake."""
     from registry.app import open_stores
 
     if not settings.is_on_postgresql and not settings.database_path.exists():
         fail(f"there is no registry here: {settings.database_path} does not exist (see --data)")
-    return opened(lambda: open_stores(settings, upgrade=False))
+    return opened(lambda: open_stores(settings, upgrade=False, purpose=purpose))
 
 
 def opened(open_it: Callable[[], T]) -> T:
     """Open what a command needs; what keeps it from starting is said in one line."""
     from registry.auth.sealing import SecretUnusable
     from registry.core.errors import RegistryError
+    from registry.metadata.copy import CopyRefused
     from registry.metadata.database import DatabaseUnusable
     from registry.metadata.migrate import DatabaseNotCurrent, DatabaseTooNew
+    from registry.metadata.moved import DatabaseIncomplete, DatabaseMoved
     from registry.metadata.sqlite import LibraryTooOld
     from registry.services.installation import WrongPair
 
+    of_database = (DatabaseIncomplete, DatabaseMoved, DatabaseNotCurrent, DatabaseTooNew, DatabaseUnusable)
     try:
         return open_it()
-    except (
-        DatabaseNotCurrent,
-        DatabaseTooNew,
-        DatabaseUnusable,
-        LibraryTooOld,
-        SecretUnusable,
-        WrongPair,
-        RegistryError,
-    ) as error:
+    except (*of_database, CopyRefused, LibraryTooOld, SecretUnusable, WrongPair, RegistryError) as error:
         # Of a statement that failed only what the database said of it, not the statement.
         cause = str(error.__cause__ or "").partition("\n")[0]
         fail(f"{error}: {cause}" if cause else f"{error}")

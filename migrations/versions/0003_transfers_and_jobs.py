@@ -1,4 +1,4 @@
-"""Uploads to an object store, background work, and when a blob is looked at for collection."""
+"""Uploads to an object store, background work, when a blob is looked at for collection, and moves."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -59,6 +59,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_transfer_parts")),
         comment="The parts of a multipart upload that the object store has acknowledged.",
     )
+    op.create_table(
+        "incoming",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("identity", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_incoming_single")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incoming")),
+        comment="One row while another database is copied into this one: how far (JSON). Nobody may serve meanwhile.",
+    )
+    op.create_table(
+        "storage_moves",
+        sa.Column("id", BIG_ID, sa.Identity(always=False), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_storage_moves")),
+        comment="Blobs on their way from one store to another. Until the end either of the two may hold any blob.",
+        sqlite_autoincrement=True,
+    )
+    op.add_column("installation", sa.Column("moved_to", sa.Text(), nullable=True))
+    op.add_column("installation", sa.Column("moved_at", sa.BigInteger(), nullable=True))
     # Counted by the newer version only; for it, what the previous one has counted still runs.
     op.add_column("login_failures", sa.Column("failed", sa.Integer(), nullable=False, server_default="0"))
     # Referrers are listed by id. Nothing asks who made a repository, but for the row that is found by name.

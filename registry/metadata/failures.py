@@ -10,6 +10,8 @@ from registry.core.errors import RegistryError, StorageFull, Unavailable
 
 OUTAGES = (OperationalError, InternalError, PoolTimeout)
 """The database failed. Every other SQLAlchemyError is a mistake of ours, and stays what it is: a 500."""
+MOVED = "this database has been moved to another place"
+"""What a database says, by its triggers, to whoever writes to it after it was moved."""
 
 # SQLSTATE, as PostgreSQL tells it.
 _DISK_FULL = "53100"
@@ -32,9 +34,11 @@ def translated() -> Iterator[None]:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether the database failed, and not what it was asked."""
+    """Whether the database failed or is closed, and it is not what it was asked."""
     # The bare class: a file that is damaged or no database. Its other subclasses are mistakes of ours.
-    return isinstance(error, OUTAGES) or type(error) is DatabaseError or sqlstate(error) == _FORBIDDEN
+    if isinstance(error, OUTAGES) or type(error) is DatabaseError or sqlstate(error) == _FORBIDDEN:
+        return True
+    return isinstance(error, DatabaseError) and MOVED in str(error.orig)
 
 
 def sqlstate(error: BaseException | None) -> str | None:
@@ -46,6 +50,8 @@ def translate(error: SQLAlchemyError) -> RegistryError:
     """The registry's error for an outage of the database."""
     state = sqlstate(error)
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if MOVED in text:
+        return Unavailable(MOVED, retry_after_s=30)
     if state == _DISK_FULL or (state is None and "is full" in text):
         return StorageFull("the database's disk is full", retry_after_s=30)
     if isinstance(error, PoolTimeout) or state in _BUSY or (state is None and "locked" in text):

@@ -2,9 +2,9 @@
 
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
 milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
-Lock order of writing transactions: installation (its revision), accounts, login_failures and tokens, repositories,
-tags, manifests, blobs, repository_blobs, uploads, objects, transfers, jobs, outbox, audit; rows of one table in the
-order of their keys. Advisory locks are in `locks`.
+Lock order of writing transactions: installation (its revision), storage_moves, accounts, login_failures and tokens,
+repositories, tags, manifests, blobs, repository_blobs, uploads, objects, transfers, jobs, outbox, audit; rows of one
+table in the order of their keys. Advisory locks are in `locks`.
 """
 
 from sqlalchemy import (
@@ -56,8 +56,34 @@ installation = Table(
     Column("boot_id", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("access_revision", BigInteger, nullable=False, server_default="0"),
+    Column("moved_to", Text, nullable=True),
+    Column("moved_at", BigInteger, nullable=True),
     CheckConstraint("id = 1", name="single"),
     comment="One row: the id that the blob store carries too, so that a wrong pair is noticed at start.",
+)
+"""`moved_to`: where the database goes or has gone, without password. Since `moved_at` nothing can be written here."""
+
+incoming = Table(
+    "incoming",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("identity", String(64), nullable=False),
+    Column("position", Text, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="single"),
+    comment="One row while another database is copied into this one: how far (JSON). Nobody may serve meanwhile.",
+)
+
+storage_moves = Table(
+    "storage_moves",
+    metadata,
+    _id(),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, nullable=True),
+    comment="Blobs on their way from one store to another. Until the end either of the two may hold any blob.",
+    sqlite_autoincrement=True,
 )
 
 accounts = Table(

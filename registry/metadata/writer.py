@@ -157,7 +157,7 @@ def _attempt(unit: _Unit, connection: Connection, *, alone: bool) -> _Outcome:
     except Exception as error:  # noqa: BLE001 - the boundary between a unit and this thread: it goes to the unit's caller
         if savepoint is not None:
             savepoint.rollback()
-        return _Outcome(failed=error)
+        return _Outcome(failed=_failure_of(error))
     if savepoint is not None:
         savepoint.commit()
     return _Outcome(value=value)

@@ -8,9 +8,9 @@ from registry.core.digest import Digest
 from registry.core.errors import BlobUnknown, ContentCorrupt, ManifestUnknown, NameUnknown
 from registry.core.limits import PAGE_MAX, REFERRERS_PAGE_BYTES
 from registry.core.names import Reference
-from registry.metadata import blobs, manifests
+from registry.metadata import blobs, manifests, storage_moves
 from registry.metadata.blobs import LinkedBlob
-from registry.metadata.database import Database
+from registry.metadata.database import Connection, Database
 from registry.metadata.manifests import ReferrersPage, ReferrersQuery, StoredManifest
 from registry.services.clock import Clock
 
@@ -59,8 +59,7 @@ class Pull:
         try:
             return await self._open_whole(blob)
         except ContentCorrupt:
-            now = self.clock()
-            await self.database.write(lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now))
+            await self._mark_corrupt(blob)
             raise
 
     async def direct_url(self, access: RepositoryAccess, digest: Digest) -> str | None:
@@ -70,6 +69,16 @@ class Pull:
         if blob.corrupt:
             raise ContentCorrupt("the stored blob is corrupt", digest=str(digest))
         return await self.store.direct_url(ObjectKey(digest, blob.object_id))
+
+    async def _mark_corrupt(self, blob: LinkedBlob) -> None:
+        """While blobs move between stores, one that is missing may be in a store that this process does not know."""
+        now = self.clock()
+
+        def mark(connection: Connection) -> None:
+            if not storage_moves.is_unfinished(connection):
+                blobs.mark_corrupt(connection, blob.object_id, now=now)
+
+        await self.database.write(mark)
 
     async def referrers(
         self,

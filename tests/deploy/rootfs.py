@@ -84,7 +84,6 @@ class RootFileSystem:
                 archive.addfile(entry, io.BytesIO(text))
         yield buffer.getvalue()
 
-
     def _parents(self) -> set[str]:
         """Every folder that a file is in, none of the root's own links."""
         paths = [PurePosixPath("/") / _merged(path) for path in (*self._files, *self._texts)]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def known(house: House) -> Changes:
     """Changes of a database with an installation."""
-    await run(house, "INSERT INTO installation VALUES (1, 'a', 'b', 0, 0)")
+    await run(house, "INSERT INTO installation (id, identity, boot_id, created_at) VALUES (1, 'a', 'b', 0)")
     return Changes(house.database)
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from registry.blobstore.filesystem import FilesystemStore
 from registry.core.digest import Digest
+from registry.metadata import installation as installation_rows
 from registry.services import installation
 from registry.services.clock import system_clock
 from registry.services.installation import Installation, WrongPair
@@ -51,7 +51,7 @@ async def test_a_disk_that_is_not_mounted_is_not_an_empty_store(house: House, tm
     """A database that knows blobs refuses a store without its mark."""
     await house.blob(b"x")
     await house.database.write(
-        lambda connection: connection.execute(text("INSERT INTO installation VALUES (1, 'a', 'b', 0, 0)"))
+        lambda connection: installation_rows.create(connection, installation_rows.Installed("a", "b"), now=0)
     )
     store = FilesystemStore(tmp_path / "mounted-nowhere")
     with pytest.raises(WrongPair):
