@@ -194,7 +194,9 @@ def _url(text_: str, password: str | None) -> URL:
     # ever told.
     user, at, host = authority.rpartition("@")
     try:
-        url = make_url(f"{scheme}://{user.replace('@', '%40')}{at}{host}{slash}{tail}").set(drivername="postgresql+psycopg")
+        url = make_url(f"{scheme}://{user.replace('@', '%40')}{at}{host}{slash}{tail}").set(
+            drivername="postgresql+psycopg"
+        )
     except (ArgumentError, ValueError):
         # Not what it says: that may quote the password.
         raise DatabaseUnusable("--database is no URL of PostgreSQL: the port has to be a number") from None
