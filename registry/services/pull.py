@@ -60,6 +60,10 @@ class Pull:
             return await self._open_whole(blob)
         except ContentCorrupt:
             now = self.clock()
+            # It may have been collected, or moved to another object, since it was looked up.
+            blob_now = await self._linked(access, digest)
+            if blob_now.object_id != blob.object_id:
+                return await self._open_whole(blob_now)
             await self.database.write(lambda connection: blobs.mark_corrupt(connection, blob.object_id, now=now))
             raise
 
