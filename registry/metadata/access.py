@@ -3,7 +3,21 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, func, insert, or_, select, union, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Facts, RepositoryAccess, Role, TokenLimits, Visibility
@@ -166,11 +180,26 @@ def page(
     if limits is not None and not limits.pulls:
         return []
     names = _names(limits, after=after, count=count)
+    shown, of_namespaces, given = (names.where(way) for way in _WAYS)
     as_admin = names.join(accounts, and_(accounts.c.id == _CALLER, accounts.c.is_admin))
-    parts = [query.subquery() for query in (*(names.where(way) for way in _WAYS), as_admin)]
+    if connection.dialect.name == "postgresql":
+        # It would walk through all names for both.
+        of_namespaces = _page_of_each_namespace(names, count)
+        as_admin = names.where(_ADMINISTERS)
+    parts = [query.subquery() for query in (shown, of_namespaces, given, as_admin)]
     found = union(*(select(part.c.name) for part in parts)).subquery()
     statement = select(found.c.name).order_by(found.c.name).limit(count)
     return list(connection.execute(statement, {"account": account_id}).scalars())
+
+
+_ADMINISTERS = select(accounts.c.is_admin).where(accounts.c.id == _CALLER).scalar_subquery()
+
+
+def _page_of_each_namespace(names: Select[str], count: int) -> Select[str]:
+    """The first of `names` in all of the caller's namespaces, in words that SQLite does not have, and does without."""
+    own = _OWN_NAMESPACES.subquery("own")
+    page_of_one = names.where(repositories.c.namespace_id == own.c.id).lateral("page_of_one")
+    return select(page_of_one.c.name).select_from(own.join(page_of_one, true())).order_by("name").limit(count)
 
 
 def everything(connection: Connection, *, after: str, count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The row that says which installation this database is, and some figures of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BigInteger, cast, delete, exists, extract, func, insert, select, update
 from sqlalchemy.engine import Connection
@@ -89,16 +90,18 @@ def stats(connection: Connection) -> Stats:
         query = select(func.count()).select_from(table).where(*where)  # type: ignore[arg-type]
         return connection.execute(query).scalar_one()
 
-    manifest_bytes = connection.execute(select(func.coalesce(func.sum(manifests.c.payload_size), 0))).scalar_one()
-    blob_bytes = connection.execute(select(func.coalesce(func.sum(blobs.c.size), 0))).scalar_one()
+    def total(column: Any) -> int:
+        # A sum of integers is a decimal number to PostgreSQL.
+        return int(connection.execute(select(func.coalesce(func.sum(column), 0))).scalar_one())
+
     dead_objects, dead_bytes = collection.waiting(connection)
     return Stats(
         repositories=count(repositories),
         tags=count(tags),
         manifests=count(manifests),
-        manifest_bytes=manifest_bytes,
+        manifest_bytes=total(manifests.c.payload_size),
         blobs=count(blobs),
-        blob_bytes=blob_bytes,
+        blob_bytes=total(blobs.c.size),
         corrupt_objects=count(objects, objects.c.state == "live", objects.c.corrupt_at.is_not(None)),
         dead_objects=dead_objects,
         dead_bytes=dead_bytes,

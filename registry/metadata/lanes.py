@@ -76,9 +76,9 @@ class Lanes:
             if len(self._waiting[lane]) >= QUEUE_LIMIT:
                 raise Unavailable("too many requests wait for the database", retry_after_s=1)
             self._waiting[lane].append(job)
-            if self._idle:
-                self._changed.notify()
-            elif len(self._threads) < self._most:
+            self._changed.notify()
+            # Those that are woken still count as idle: each of them takes one job.
+            if self._idle < sum(map(len, self._waiting.values())) and len(self._threads) < self._most:
                 thread = threading.Thread(target=self._serve, name=f"sql-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()

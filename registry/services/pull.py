@@ -59,6 +59,10 @@ class Pull:
         try:
             return await self._open_whole(blob)
         except ContentCorrupt:
+            # It may have been collected, or moved to another object, since it was looked up.
+            now = await self._linked(access, digest)
+            if now.object_id != blob.object_id:
+                return await self._open_whole(now)
             await self._mark_corrupt(blob)
             raise
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Action, TokenLimits, decide
 from registry.core.names import RepositoryName
 from registry.metadata import access, sqlite
 from registry.metadata.sqlite import SqliteDatabase
+from tests.backends.postgresql import Cluster
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, Drawn, by_chance, limits_by_chance, of_size
 from tests.reliability.test_growth import RATIO_LIMIT, Counted, listening
 
@@ -48,13 +49,33 @@ def pages(connection: Connection, account_id: int | None, limits: TokenLimits | 
             return found
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Drawn], Engine]]:
+    """Makes a database with a world in it, on each engine in turn."""
+    if request.param == "sqlite":
+        yield lambda drawn: migrated(tmp_path / "registry.db", drawn)
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    name = cluster.migrated()
+    engine = create_engine(cluster.url(name))
+
+    def write(drawn: Drawn) -> Engine:
+        with engine.begin() as connection:
+            drawn.write(connection)
+        return engine
+
+    yield write
+    engine.dispose()
+    cluster.drop(name)
+
+
 @pytest.mark.parametrize("seed", range(WORLDS))
-def test_lists_agree_with_the_rule(tmp_path: Path, seed: int) -> None:
+def test_lists_agree_with_the_rule(make: Callable[[Drawn], Engine], seed: int) -> None:
     """SEC-022: a list holds exactly the repositories that its reader may pull one by one, whatever roles, teams,
     owners, visibilities and token limits there are. (Who is disabled is refused before any list.)"""
     rng = random.Random(seed)
     drawn = by_chance(rng)
-    engine = migrated(tmp_path / "registry.db", drawn)
+    engine = make(drawn)
     with engine.connect() as connection:
         for account_id in (None, *drawn.active):
             limits = None if account_id is None else limits_by_chance(rng)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from registry.metadata import migrate, sqlite
+from registry.metadata.postgresql import MIGRATION_LOCK, PostgresqlDatabase
 from registry.metadata.schema import metadata
 from registry.metadata.sqlite import SqliteDatabase
+from tests.backends.postgresql import Cluster, PostgresqlBackend
+from tests.running import wait_until
 
 
 def test_models_and_migrations_agree(database: SqliteDatabase) -> None:
@@ -27,6 +31,65 @@ def test_models_and_migrations_agree(database: SqliteDatabase) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def test_they_agree_on_postgresql(postgresql_backend: PostgresqlBackend) -> None:
+    """As above, on the other engine."""
+    database = postgresql_backend.new()
+    assert isinstance(database, PostgresqlDatabase)
+    engine = create_engine(database.url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_a_second_upgrade_does_nothing_on_postgresql(postgresql_backend: PostgresqlBackend) -> None:
+    """Idempotent, and a newer one is refused there too."""
+    database = postgresql_backend.new()
+    assert isinstance(database, PostgresqlDatabase)
+    assert database.migrate() == (migrate.head(), migrate.head())
+    name = str(database.url.database)
+    postgresql_backend.cluster.run("UPDATE alembic_version SET version_num = '9999'", name=name)
+    for refused in (database.migrate, database.require_current, database.prepare):
+        with pytest.raises(migrate.DatabaseTooNew):
+            refused()
+
+
+def test_who_migrates_waits_its_turn(cluster: Cluster) -> None:
+    """It says so, goes on when the other one is done, and leaves nothing where it failed (CR-48)."""
+    name = cluster.empty()
+    database = PostgresqlDatabase(cluster.url(name))
+    said: list[str] = []
+    with cluster.connect(name) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(database.migrate, said.append)
+            wait_until(lambda: bool(said), what="the word that it waits")
+            assert not running.done()
+            other.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+            assert running.result(60) == (None, migrate.head())
+    database.close()
+    cluster.drop(name)
+
+
+def test_an_upgrade_that_fails_leaves_nothing_on_postgresql(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CR-48: as above, on the other engine."""
+    name = cluster.empty()
+    database = PostgresqlDatabase(cluster.url(name))
+    run = migrate._run
+
+    def run_and_fail(connection: object) -> None:
+        run(connection)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(migrate, "_run", run_and_fail)
+    with pytest.raises(KeyboardInterrupt):
+        database.migrate()
+    with cluster.connect(name) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+    database.close()
+    cluster.drop(name)
 
 
 def test_the_head_is_the_newest_file() -> None:

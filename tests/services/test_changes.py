@@ -1,14 +1,21 @@
 """What is known of changes of access: nothing is taken to hold because a change was forgotten, or never seen."""
 
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
 import pytest
 from sqlalchemy import text
 
 from registry.core import limits
+from registry.core.access import Action, Principal, Visibility, repository_subject
 from registry.metadata import access
-from registry.metadata.database import Connection
+from registry.metadata.database import Connection, Database
 from registry.services import changes
+from registry.services.access import Access
 from registry.services.changes import Changes
-from tests.services.conftest import House
+from tests.running import wait_until
+from tests.services.conftest import NAME, House
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +91,74 @@ async def test_also_when_nothing_newer_is_left(house: House, known: Changes) -> 
     await known.refresh()
     assert known.revision == 1
     assert not known.hold(["r1"], 0)
+
+
+class Delayed:
+    """A database whose points answer when they are told to, in whatever order."""
+
+    def __init__(self, house: House) -> None:
+        self._database = house.database
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def point(self, query: Callable[[Connection], Any]) -> Any:
+        """Ask at once, answer later."""
+        found = await self._database.point(query)
+        gate = asyncio.get_running_loop().create_future()
+        self.waiting.append(gate)
+        await gate
+        return found
+
+    async def asked(self) -> None:
+        """Until there is an answer to give."""
+        await asyncio.to_thread(wait_until, lambda: bool(self.waiting))
+
+    async def answer(self) -> None:
+        """Let the oldest answer go, once there is one."""
+        await self.asked()
+        self.waiting.pop(0).set_result(None)
+
+
+async def test_what_is_known_never_goes_back(house: House, known: Changes) -> None:
+    """SEC-012: of two reads that overlap, the one that began first does not undo what the other has found; and who asks
+    for what is new gets what was committed before it asked."""
+    delayed = Delayed(house)
+    slow = Changes(cast("Database", delayed))
+    await change(house, "r1")
+    first = asyncio.ensure_future(slow.refresh())
+    await delayed.asked()
+    await change(house, "r1")
+    others = [asyncio.ensure_future(slow.refresh()) for _ in range(5)]
+    await delayed.answer()
+    await first
+    assert slow.revision == 1
+    await delayed.answer()
+    await asyncio.gather(*others)
+    assert slow.revision == 2
+    assert not slow.hold(["r1"], 1)
+    assert delayed.waiting == []
+
+
+async def test_facts_that_a_change_overtook_are_read_again(house: House, known: Changes) -> None:
+    """SEC-012: facts were read, then others heard of a change of them: what is decided on them is not said to hold up
+    to that change."""
+    await house.blob(b"x")
+    delayed = Delayed(house)
+    found = Access(cast("Database", delayed), known, default_visibility=Visibility.PRIVATE, is_open=False)
+    await known.refresh()
+    principal = Principal(None, "", "none")
+    rights = asyncio.ensure_future(found.rights(principal, NAME))
+    await delayed.asked()
+
+    def show(connection: Connection) -> None:
+        [(repository_id,)] = connection.execute(text("SELECT id FROM repositories")).all()
+        connection.execute(text("UPDATE repositories SET visibility = 'public'"))
+        access.note_changes(connection, [repository_subject(repository_id)], now=house.now)
+
+    await house.database.write(show)
+    await known.refresh()
+    await delayed.answer()
+    await delayed.answer()
+    assert Action.PULL in (await rights).actions
 
 
 async def test_has_changed(house: House, known: Changes) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,26 +12,33 @@ import pytest
 from sqlalchemy import text
 
 from registry.auth.passwords import Passwords
+from registry.auth.sealing import InstanceSecret
+from registry.auth.tokens import Parties
 from registry.blobstore.memory import MemoryStore
-from registry.core.access import Role, TokenLimits, TokenScope, Visibility
+from registry.core.access import Principal, Role, TokenLimits, TokenScope, Visibility
 from registry.core.digest import Digest
 from registry.core.errors import OurFault, RegistryError, TooManyRequests
 from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
 from registry.core.names import AccountName, Reference, RepositoryName, Tag
-from registry.metadata import access, accounts, repositories
+from registry.metadata import access, accounts, blobs, locks, repositories
 from registry.metadata.accounts import USER, NewAccount
 from registry.metadata.database import Connection, Database
 from registry.metadata.postgresql import PostgresqlDatabase
+from registry.services.access import Access
 from registry.services.accounts import Accounts
+from registry.services.changes import Changes
 from registry.services.installation import Installation
+from registry.services.keys import Keys
 from registry.services.personal_tokens import PersonalTokens
 from registry.services.push import Condition, ManifestPush, References
 from registry.services.repositories import Repositories
+from registry.services.token_server import TokenServer
 from registry.services.uploads import Uploads
 from tests.backends import Backend
 from tests.backends.postgresql import PostgresqlBackend
 from tests.core.test_manifest import encoded
 from tests.reliability.hub import ADMIN
+from tests.running import wait_until
 from tests.services.conftest import LEASE_MS, NOBODY, House
 
 pytestmark = pytest.mark.anyio
@@ -394,6 +402,61 @@ async def test_tags_put_at_once_are_one_history(backend: Backend) -> None:
     assert all(isinstance(error, RegistryError) and not isinstance(error, OurFault) for error in raised)
     for what in ("a history with a gap", "a tag that is not the end of its history"):
         assert await house.rows(BROKEN[what]) == [], what
+
+
+async def test_a_blob_and_what_waits_for_it_meet(postgresql_backend: PostgresqlBackend) -> None:
+    """Decision 2: a blob that is being linked while a manifest that names it is being stored: whichever commits first,
+    the edge has its target."""
+    database = postgresql_backend.new()
+    assert isinstance(database, PostgresqlDatabase)
+    house = House(database, references=References.OFF)
+    await house.blob(b"{}", NAMES[0])
+    await house.blob(CONTENTS[0], NAMES[1])
+    target = await house.at(NAMES[0])
+    digest = Digest.of(CONTENTS[0])
+    is_linked, go_on = threading.Event(), threading.Event()
+
+    def link(connection: Connection) -> None:
+        repository_id = repositories.lock(connection, target)
+        locks.blob_arrives(connection, repository_id)
+        assert blobs.hold(connection, digest)
+        blobs.link(connection, repository_id, digest, now=1)
+        is_linked.set()
+        assert go_on.wait(30)
+
+    linking = asyncio.ensure_future(house.database.write(link))
+    await asyncio.to_thread(is_linked.wait, 30)
+    document = drawn_image(random.Random(1)) | {"layers": [described(CONTENTS[0], "application/x")]}
+    document.pop("subject", None)
+    pushing = asyncio.ensure_future(put(house, NAMES[0], document))
+
+    def waits() -> bool:
+        with postgresql_backend.cluster.connect(str(database.url.database)) as connection:
+            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+
+    await asyncio.to_thread(wait_until, lambda: pushing.done() or waits())
+    go_on.set()
+    await asyncio.gather(linking, pushing)
+    assert await house.rows("SELECT 1 FROM manifest_blobs WHERE linked_digest IS NULL") == []
+
+
+async def test_logins_are_limited_and_end_with_the_password(backend: Backend, passwords: Passwords) -> None:
+    """SEC-012: fifty logins that begin while the password is changed: each is refused, or ended by the change."""
+    house = House(backend.new())
+    await Installation(house.database, house.store, house.clock).open()
+    admin = Accounts(house.database, passwords, house.clock)
+    await admin.add_user("ann", "correct horse", ADMIN)
+    account = await admin.get("ann")
+    changes = Changes(house.database)
+    rights = Access(house.database, changes, default_visibility=Visibility.PRIVATE, is_open=False)
+    keys = Keys(house.database, InstanceSecret(b"x" * 32), house.clock)
+    server = TokenServer(
+        house.database, rights, keys, house.clock, Parties("x", ("x",)), token_ttl_s=300, refresh_ttl_s=300
+    )
+    principal = Principal(account.id, "ann", "password", revision=account.revision)
+    begun = [server.begin_login(principal, "test", ADMIN) for _ in range(ATTEMPTS)]
+    await attempted([*begun[:25], admin.set_password("ann", "another horse", ADMIN), *begun[25:]])
+    assert await house.rows("SELECT 1 FROM tokens") == []
 
 
 async def test_revisions_have_no_gaps(backend: Backend) -> None:

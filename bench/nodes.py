@@ -1,0 +1,203 @@
+"""What a manifest and a push cost the server's CPU with more workers and more nodes, on PostgreSQL and S3.
+
+The same clients work in turns at one worker, at two workers of one node, and at three nodes, all on databases of their
+own in one PostgreSQL, with blobs in one S3 service that clients are sent to. Each round's CPU time of all processes of
+a server is divided by what was done. Meanwhile PostgreSQL is asked who waits for a lock. Exits with 1 when a ratio of
+the medians is over the limit, or when waiting for locks is more than an exception.
+
+    .venv/bin/python bench/nodes.py [--rounds 9] [--clients 8]
+"""
+
+import argparse
+import os
+import random
+import statistics
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from rich.progress import Progress
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+
+from tests.backends.pairs import Grounds  # noqa: E402
+from tests.reliability.client import Image, Pusher, expect  # noqa: E402
+from tests.running import Registry  # noqa: E402
+
+LIMIT = 1.1
+WAITING_LIMIT = 0.05
+"""Share of the looks at PostgreSQL that may find somebody waiting for a lock."""
+LOOK_S = 0.02
+GETS = 1_200
+PUSHES = 64
+"""A round: enough for the clock of a hundred ticks a second."""
+
+
+@dataclass
+class Site:
+    """One registry: its nodes, all on the same database and bucket."""
+
+    name: str
+    nodes: list[Registry]
+    database: str
+    taken: dict[str, list[float]] = field(default_factory=dict)
+
+    def cpu_s(self) -> float:
+        """CPU time of all its processes, user and system, those that have ended included."""
+        return sum(_cpu_s(pid) for node in self.nodes for pid in _tree(node.process.pid))
+
+
+def _tree(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(below for child in children for below in _tree(int(child)))]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Watch:
+    """Asks PostgreSQL again and again who waits for a lock there."""
+
+    grounds: Grounds
+    looks: int = 0
+    waiting: Counter[str] = field(default_factory=Counter)
+    waited: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Watch":
+        """Begin to look."""
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        question = "SELECT wait_event, left(query, 70) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with self.grounds.cluster.connect() as connection:
+            while not self._ended.wait(LOOK_S):
+                rows: list[Any] = connection.execute(question).fetchall()
+                self.looks += 1
+                self.waited += bool(rows)
+                self.waiting.update(f"{row[0]}: {row[1]}" for row in rows)
+
+
+def gets(site: Site, clients: list[httpx2.Client], pool: ThreadPoolExecutor) -> int:
+    """Manifests by tag, from all clients at once."""
+
+    def one(client: httpx2.Client) -> None:
+        for _ in range(GETS // len(clients)):
+            expect(client.get("/v2/bench/app/manifests/latest"), 200)
+
+    list(pool.map(one, clients))
+    return GETS // len(clients) * len(clients)
+
+
+def pushes(site: Site, clients: list[httpx2.Client], pool: ThreadPoolExecutor) -> int:
+    """Images of three new blobs, each to a repository and a tag of its client, as docker pushes."""
+
+    def one(numbered: tuple[int, httpx2.Client]) -> None:
+        number, client = numbered
+        for _ in range(PUSHES // len(clients)):
+            image = Image(f"bench/of{number}", "latest", [os.urandom(2_000), os.urandom(60_000), os.urandom(60_000)])
+            Pusher(client).push(image, way="stream")
+
+    list(pool.map(one, enumerate(clients)))
+    return PUSHES // len(clients) * len(clients)
+
+
+WORKS: dict[str, Callable[[Site, list[httpx2.Client], ThreadPoolExecutor], int]] = {
+    "GET manifest": gets,
+    "push of an image": pushes,
+}
+
+
+def start(grounds: Grounds, folder: Path, name: str, *, nodes: int, workers: int) -> Site:
+    """A registry of so many nodes with so many workers each, with one image in it."""
+    pair = grounds.pair("postgresql+s3")
+    flags = ("--storage-redirect", "--log-level", "warning", "--workers", str(workers))
+    made = []
+    for number in range(nodes):
+        spool = ("--spool", str(folder / f"{name}-spool-{number}"))
+        made.append(Registry.start(folder / name, *flags, *spool, pair=pair))
+    with made[0].client() as client:
+        Pusher(client).push(Image.random("bench/app", "latest", random.Random(1)), way="whole")
+    return Site(name, made, pair.flags[1].rpartition("/")[2])
+
+
+def measure(site: Site, label: str, count: int, pool: ThreadPoolExecutor) -> None:
+    """One round of one work."""
+    clients = [site.nodes[number % len(site.nodes)].client() for number in range(count)]
+    try:
+        began_s = site.cpu_s()
+        done = WORKS[label](site, clients, pool)
+        site.taken.setdefault(label, []).append((site.cpu_s() - began_s) / done * 1000)
+    finally:
+        for client in clients:
+            client.close()
+
+
+def main() -> int:
+    """Run it, print it, judge it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--clients", type=int, default=8)
+    options = parser.parse_args()
+    grounds = Grounds()
+    sites: list[Site] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="depotry-bench-") as name, Progress() as progress:
+            folder = Path(name)
+            sites.append(start(grounds, folder, "1 worker", nodes=1, workers=1))
+            sites.append(start(grounds, folder, "2 workers", nodes=1, workers=2))
+            sites.append(start(grounds, folder, "3 nodes", nodes=3, workers=1))
+            with Watch(grounds) as watch, ThreadPoolExecutor(options.clients) as pool:
+                for _ in progress.track(range(options.rounds), description="measuring"):
+                    for label in WORKS:
+                        for site in sites:
+                            measure(site, label, options.clients, pool)
+            deadlocks = sum(grounds.cluster.deadlocks(site.database) for site in sites)
+            for site in sites:
+                for node in site.nodes:
+                    node.kill()
+    finally:
+        for site in sites:
+            for node in site.nodes:
+                node.kill()
+        grounds.close()
+    return report(sites, watch, deadlocks)
+
+
+def report(sites: list[Site], watch: Watch, deadlocks: int) -> int:
+    """The table, the waits, and whether both are good enough."""
+    print(f"{'ms CPU each':<18}" + "".join(f"{site.name:>12}" for site in sites) + f"{'ratios':>14}")
+    worst = 0.0
+    for label in WORKS:
+        medians = [statistics.median(site.taken[label]) for site in sites]
+        ratios = [median / medians[0] for median in medians[1:]]
+        worst = max(worst, *ratios)
+        shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{label:<18}" + "".join(f"{median:>12.2f}" for median in medians) + f"{shown:>14}")
+    share = watch.waited / max(1, watch.looks)
+    print(f"{watch.looks} looks at PostgreSQL: in {share:.1%} somebody waited for a lock, {deadlocks} deadlocks")
+    for what, count in watch.waiting.most_common(5):
+        print(f"  {count:>5}  {what}")
+    return int(worst > LIMIT or share > WAITING_LIMIT or deadlocks > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

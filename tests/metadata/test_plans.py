@@ -1,0 +1,141 @@
+"""How PostgreSQL answers what requests ask most: by an index, with as many rows as the answer has."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, insert, text
+from sqlalchemy.engine import Connection
+
+from registry.core.digest import Digest
+from registry.core.manifest import OCI_MANIFEST
+from registry.core.names import Reference, RepositoryName, Tag
+from registry.metadata import access, accounts, blobs, manifests, repositories, tags, tokens
+from registry.metadata.manifests import ReferrersQuery
+from registry.metadata.schema import blobs as blob_rows
+from registry.metadata.schema import manifest_blobs, objects, repository_blobs
+from registry.metadata.schema import manifests as manifest_rows
+from registry.metadata.schema import tags as tag_rows
+from tests.backends.postgresql import Cluster
+from tests.metadata.worlds import ADMIN, MEMBER, OWNER, of_size
+
+MANY, PEOPLE = 10_000, 100
+PAGE = 10
+ROWS_LIMIT = 400
+"""Rows that any step of a plan may look at: many pages, and far from all."""
+FULL = 1
+"""The repository that holds much."""
+SUBJECT = Digest.of(b"subject")
+
+
+def digest(number: int) -> Digest:
+    """One of many."""
+    return Digest.of(b"%d" % number)
+
+
+def fill(connection: Connection) -> None:
+    """One repository with many manifests, tags, blobs and referrers."""
+    numbers = range(MANY)
+    packed = [digest(number).pack() for number in numbers]
+    live = {"state": "live", "size": 1, "created_at": 0}
+    connection.execute(insert(objects), [{"id": 1 + n, "digest": packed[n], **live} for n in numbers])
+    held = {"size": 1, "protect_until": 0, "created_at": 0}
+    connection.execute(insert(blob_rows), [{"digest": packed[n], "object_id": 1 + n, **held} for n in numbers])
+    connection.execute(
+        insert(repository_blobs), [{"repository_id": FULL, "digest": packed[n], "created_at": 0} for n in numbers]
+    )
+    row = {"repository_id": FULL, "media_type": OCI_MANIFEST, "payload_size": 2, "total_size": 2, "depth": 0}
+    row |= {"pushed_at": 0, "payload": b"{}", "referrer_descriptor": "{}"}
+    first = MANY * 10
+    rows = [
+        {"id": first + n, "digest": packed[n], "subject_digest": SUBJECT.pack() if n % 2 else None, **row}
+        for n in numbers
+    ]
+    connection.execute(insert(manifest_rows), rows)
+    edge = {"repository_id": FULL, "size": 1}
+    edges = [{"manifest_id": first + n, "digest": packed[n], "linked_digest": packed[n], **edge} for n in numbers]
+    connection.execute(insert(manifest_blobs), edges)
+    named = [{"name": f"t{n:05}", "manifest_id": first + n, "version": 1, "updated_at": 0} for n in numbers]
+    connection.execute(insert(tag_rows), [{"repository_id": FULL, **one} for one in named])
+
+
+@pytest.fixture(scope="module")
+def engine(cluster: Cluster) -> Iterator[Engine]:
+    """A big database whose statistics are known."""
+    name = cluster.migrated()
+    found = create_engine(cluster.url(name))
+    with found.begin() as connection:
+        of_size(MANY, PEOPLE).write(connection)
+        fill(connection)
+    with found.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+    yield found
+    found.dispose()
+    cluster.drop(name)
+
+
+def read_by(plan: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Each step of a plan that reads a table, and the rows that it looked at in all."""
+    if "Relation Name" in plan:
+        seen = (
+            plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+        )
+        yield f"{plan['Node Type']} of {plan['Relation Name']}", seen * plan["Actual Loops"]
+    for part in plan.get("Plans", ()):
+        yield from read_by(part)
+
+
+def page_of(account_id: int | None) -> Callable[[Connection], object]:
+    """The first page of the catalog."""
+    return lambda connection: access.page(connection, account_id, None, after="", count=PAGE)
+
+
+def facts_of(account_id: int | None, name: str) -> Callable[[Connection], object]:
+    """What access is decided by."""
+    return lambda connection: access.facts(connection, account_id, RepositoryName.parse(name))
+
+
+CALLS: dict[str, Callable[[Connection], object]] = {
+    "manifest by tag": lambda c: manifests.stored(c, FULL, Reference(tag=Tag("t05000"))),
+    "manifest by digest": lambda c: manifests.stored(c, FULL, Reference(digest=digest(5000))),
+    "blob of a repository": lambda c: blobs.linked(c, FULL, digest(5000)),
+    "blob anywhere": lambda c: blobs.anywhere(c, digest(5000)),
+    "users of a blob": lambda c: blobs.users(c, FULL, digest(5000), count=PAGE),
+    "page of tags": lambda c: tags.page(c, FULL, after="t05000", count=PAGE),
+    "tags to move": lambda c: tags.live(c, FULL, ["t05000", "none"]),
+    "tags of a manifest": lambda c: tags.of_manifest(c, MANY * 10 + 5000),
+    "referrers": lambda c: manifests.referrers(c, FULL, ReferrersQuery(SUBJECT, [], MANY * 10 + 5000, PAGE, 4_000_000)),
+    "repository by name": lambda c: repositories.find(c, RepositoryName.parse("big/a05000")),
+    "facts of a member": facts_of(MEMBER, "big/a05000"),
+    "facts of an owner": facts_of(OWNER, "big/a05000"),
+    "facts of anybody": facts_of(None, "other/p0"),
+    "catalog of a member": page_of(MEMBER),
+    "catalog of an owner": page_of(OWNER),
+    "catalog of an admin": page_of(ADMIN),
+    "catalog of anybody": page_of(None),
+    "where a member may pull a blob": lambda c: access.may_pull_somewhere(c, MEMBER, None, digest(5000).pack()),
+    "account by name": lambda c: accounts.find(c, "owner"),
+    "token by hash": lambda c: tokens.find(c, b"none"),
+    "changes": lambda c: access.changes_after(c, 0),
+    "deleted repositories": repositories.deleted,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_only_what_is_asked_for_is_read(engine: Engine, name: str) -> None:
+    """I10: with 10,000 of everything no step of an answer reads more than a few pages."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
+        asked.append((statement, parameters))
+
+    with engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        CALLS[name](connection)
+        event.remove(connection, "before_cursor_execute", note)
+        assert asked
+        for statement, parameters in asked:
+            explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+            plan = explained.scalar_one()[0]["Plan"]
+            for step, rows in read_by(plan):
+                assert rows <= ROWS_LIMIT, f"{step} looks at {rows} rows for {statement}"
