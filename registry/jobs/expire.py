@@ -11,6 +11,8 @@ from registry.metadata.uploads import Expired
 
 PAGE = 100
 ROWS_PER_STEP = 200
+PUBLISHING_MS = 60_000
+"""An upload without bytes may be one whose object has just been published, and whose row is about to say so."""
 ORPHAN_TTLS = 2
 """Objects that were begun so many lifetimes of an upload ago, and that none will become, are dead."""
 
@@ -59,7 +61,7 @@ class Expire:
             turn.count("busy")
             return
         except UploadUnknown:
-            if await self._forget(turn, upload, now):
+            if upload.expires_at < now - PUBLISHING_MS and await self._forget(turn, upload, now):
                 turn.count("expired")
             return
         try:

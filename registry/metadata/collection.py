@@ -7,7 +7,7 @@ that might be one has `review_at`, and an index finds those whose time has come.
 The rule. **In every committed state, a blob that nothing refers to has a `review_at`.** With many writers under READ
 COMMITTED it holds because of three habits:
 
-1. A new row of `blobs` has a `review_at` (`blobs.publish`), and nothing but collection ever sets it to NULL.
+1. A new row of `blobs` has a `review_at` (`blobs.claim`), and nothing but collection ever sets it to NULL.
 2. Collection sets it to NULL only for a row that it holds FOR UPDATE, and only after a statement that began when it had
    that lock has seen a reference. Call that transaction C, and the reference that it saw E.
 3. Whoever takes references away (`manifests.protect_blobs`, before manifests go) updates, in the same transaction, the

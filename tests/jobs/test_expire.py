@@ -2,6 +2,8 @@
 
 import pytest
 
+from registry.blobstore.base import BlobInfo, ObjectKey
+from registry.blobstore.memory import MemoryStore
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import UploadUnknown
 from registry.jobs.upkeep import EXPIRE
@@ -57,12 +59,30 @@ async def test_an_upload_that_somebody_holds_stays(house: House) -> None:
 
 
 async def test_an_upload_without_bytes_in_the_store_ends_too(house: House) -> None:
-    """A crash may leave the row alone."""
+    """A crash may leave the row alone. But it may also be that the bytes have just been published: not at once."""
     upload_id = await house.upload(b"x")
     await house.store.remove_upload(upload_id)
-    house.now += LEASE_MS + 1
+    house.now += LEASE_MS + 60_000
+    assert await work(house, EXPIRE) == {}
+    house.now += 1
     assert await work(house, EXPIRE) == {"expired": 1}
     assert await left(house) == (0, 0, 0)
+
+
+async def test_an_upload_that_is_being_committed_stays(house: House) -> None:
+    """Its body took longer than the lifetime, and expiry comes between the last byte and the transaction (T3)."""
+
+    class Expiring(MemoryStore):
+        async def stat(self, key: ObjectKey) -> BlobInfo | None:
+            """As any, after a round."""
+            house.now += LEASE_MS + 1
+            assert await work(house, EXPIRE) == {"forgotten": 1}
+            return await super().stat(key)
+
+    house.store = Expiring()
+    await house.blob(b"same")
+    digest = await house.blob(b"same")
+    assert await house.content(digest) == b"same"
 
 
 async def test_a_finished_upload_is_forgotten(house: House) -> None:

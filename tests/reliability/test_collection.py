@@ -2,11 +2,11 @@
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from registry.config import load
+from registry.config import Settings, load
 from tests.reliability.churn import Plan, churn
 from tests.running import Registry
 
@@ -14,16 +14,31 @@ OPERATIONS = 2_000
 SHORT = {"lease_s": "2", "removal_grace_s": "1", "upload_ttl_s": "2", "collect_interval_s": "1"}
 
 
+def flags_of(settings: dict[str, str]) -> Iterator[str]:
+    """Settings as flags."""
+    for name, value in settings.items():
+        yield from (f"--{name.replace('_', '-')}", value)
+
+
+def settings_of(registry: Registry) -> Settings:
+    """Those of a server, for who looks at its database and storage beside it."""
+    place = dict(zip(registry.place[::2], registry.place[1::2], strict=True))
+    where = {flag.removeprefix("--").replace("-", "_"): value for flag, value in place.items()}
+    return load({"data": str(registry.data), **where, **SHORT}, os.environ, None)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_no_acknowledged_image_loses_a_blob(start_registry: Callable[..., Registry]) -> None:
+def test_no_acknowledged_image_loses_a_blob(
+    start_registry: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And when all graces are over, the bytes in storage are those of the live blobs."""
-    flags = [text for name, value in SHORT.items() for text in (f"--{name.replace('_', '-')}", value)]
-    registry = start_registry(*flags)
-    settings = load({"data": str(registry.data), **SHORT}, os.environ, None)
+    registry = start_registry(*flags_of(SHORT))
+    for name, value in registry.env.items():
+        monkeypatch.setenv(name, value)
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    report = churn(Plan([registry.url], settings, OPERATIONS, seed=seed))
+    report = churn(Plan([registry.url], settings_of(registry), OPERATIONS, seed=seed))
     print(report)
     assert report["collection"]["collected"] > 0, "nothing was collected: this proves nothing"
     assert report["did"]["blob deletes 202"] > 0
