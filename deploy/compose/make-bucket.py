@@ -23,9 +23,7 @@ def main() -> None:
         region_name=options.get("region", "us-east-1"),
         aws_access_key_id=os.environ["DEPOTRY_S3_ACCESS_KEY_ID"],
         aws_secret_access_key=Path(os.environ["DEPOTRY_S3_SECRET_ACCESS_KEY_FILE"]).read_text().strip(),
-        config=Config(
-            s3={"addressing_style": options.get("addressing", "path")}, retries={"total_max_attempts": 1}
-        ),
+        config=Config(s3={"addressing_style": options.get("addressing", "path")}, retries={"total_max_attempts": 1}),
     )
     until = time.monotonic() + WAIT_S
     while True:

@@ -110,8 +110,8 @@ def _merged(path: str) -> str:
 
 
 def python_base(wheels: Path) -> RootFileSystem:
-    """What stands in for a slim image of Python: Debian's python3 with venv. pip takes everything from a folder, so that a
-    build needs no network."""
+    """What stands in for a slim image of Python: Debian's python3 with venv. pip takes everything from a folder, so
+    that a build needs no network."""
     system = RootFileSystem()
     system.add_program("/usr/bin/python3")
     system.add_folder(Path("/usr/lib/python3.11"), leave_out=("test", "__pycache__", "idlelib", "lib2to3"))

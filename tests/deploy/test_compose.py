@@ -210,7 +210,7 @@ class Stack:
 
 
 def test_images_pushed_through_the_load_balancer_survive_a_node(stack: Stack) -> None:
-    """A push whose requests meet both nodes, then one node stops: pulls and pushes go on, and again after it is back."""
+    """A push whose requests meet both nodes; then one node stops, and later the other: pulls and pushes go on."""
     images = [Image.random(f"team/app{number}", "v1", random.Random(number)) for number in range(6)]
     with stack.client() as client:
         token = token_of(client, stack.admin(), *(f"repository:{image.name}:pull,push" for image in images))
