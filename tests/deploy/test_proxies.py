@@ -64,8 +64,10 @@ def nginx(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[i
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     main = folder / "nginx.conf"
+    # Workers of another user could not read what is in the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
     main.write_text(
-        f"daemon off; {'user root;' if os.geteuid() == 0 else ''} pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\n"
+        f"daemon off; {user} pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\n"
         f"http {{ access_log off; {places}\n{site}\n}}\n",
         encoding="utf-8",
     )
