@@ -17,8 +17,8 @@ RUN python3 -m venv /opt/depotry \
     && /opt/depotry/bin/pip uninstall --yes depotry
 COPY migrations migrations
 COPY registry registry
-RUN /opt/depotry/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/depotry/bin/pip install --no-cache-dir --no-compile --no-deps /wheels/*.whl \
+RUN /opt/depotry/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
+    && /opt/depotry/bin/pip install --no-cache-dir --no-compile --no-deps /dist/*.whl \
     && /opt/depotry/bin/pip uninstall --yes pip \
     && python3 -m compileall -q -j 0 /opt/depotry/lib \
     && mkdir /data
@@ -26,19 +26,20 @@ RUN /opt/depotry/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="Depotry" \
       org.opencontainers.image.description="An OCI registry"
-COPY --from=build /opt/depotry /opt/depotry
-# A new volume gets the owner of the folder that it is mounted on.
-COPY --from=build --chown=10001:10001 /data /data
 ENV PATH=/opt/depotry/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     DEPOTRY_DATA=/data \
     DEPOTRY_HOST=0.0.0.0 \
     DEPOTRY_LOG_FORMAT=json
-# A number, so that Kubernetes can see that it is not root.
-USER 10001:10001
-VOLUME /data
-# The registry, and what is for its operators: /metrics, /livez, /readyz (on loopback unless DEPOTRY_METRICS_HOST says more).
+# The registry, and what is for its operators: /metrics, /livez and /readyz, which are on loopback unless
+# DEPOTRY_METRICS_HOST says more.
 EXPOSE 5000 5001
 HEALTHCHECK --interval=10s --timeout=8s --start-period=60s --retries=3 CMD ["depotry", "healthcheck"]
 ENTRYPOINT ["depotry"]
 CMD ["serve"]
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+COPY --from=build /opt/depotry /opt/depotry
+# A new volume gets the owner of the folder that it is mounted on.
+COPY --from=build --chown=10001:10001 /data /data
+VOLUME /data

@@ -1,1 +1,1 @@
-"""The container image, the compose file and the proxies, tried with what this machine has."""
+"""What is shipped for deployment, tried with real proxies, containers and service managers."""

@@ -5,11 +5,21 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 SHELL = ("sh", "cat", "chmod", "chown", "cp", "env", "id", "install", "ls", "mkdir", "mv", "rm", "sleep")
 """What scripts in a small image may count on."""
+
+
+LIBRARIES = (
+    "libnss_*.so.2",
+    "libresolv.so.2",
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    *(f"lib{name}.so.*" for name in ("c", "dl", "m", "pthread", "rt", "util")),
+)
+"""Of the C library, what wheels expect everywhere."""
 
 
 class RootFileSystem:
@@ -23,7 +33,7 @@ class RootFileSystem:
         self.add_text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/var/lib/postgresql:/bin/sh\n")
         self.add_text("/etc/group", "root:x:0:\npostgres:x:70:\n")
         self.add_text("/etc/nsswitch.conf", "hosts: files dns\n")
-        for library in ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1", "libpthread.so.0"):
+        for library in LIBRARIES:
             for found in Path("/lib/x86_64-linux-gnu").glob(library):
                 self.add_file(found)
 
@@ -45,6 +55,10 @@ class RootFileSystem:
         """A file where it is on this machine."""
         self._files[str(path)] = path.resolve()
 
+    def add_as(self, path: str, source: Path) -> None:
+        """A file in another place than here."""
+        self._files[path] = source.resolve()
+
     def add_folder(self, folder: Path, *, leave_out: Iterable[str] = ()) -> None:
         """A folder where it is on this machine, links followed; `leave_out` names folders in it."""
         left = set(leave_out)
@@ -58,7 +72,7 @@ class RootFileSystem:
         """A file of this text."""
         self._texts[path] = (text.encode(), mode)
 
-    def tar(self) -> Iterator[bytes]:
+    def tar(self) -> bytes:
         """All of it, as `docker import` takes it."""
         folders = {"/tmp": 0o1777, "/run": 0o755, "/root": 0o700, "/var/lib": 0o755, "/dev": 0o755, "/proc": 0o755}
         # Folders that are not named would be for root only.
@@ -82,7 +96,7 @@ class RootFileSystem:
                 entry = tarfile.TarInfo(_merged(path))
                 entry.size, entry.mode = len(text), mode
                 archive.addfile(entry, io.BytesIO(text))
-        yield buffer.getvalue()
+        return buffer.getvalue()
 
     def _parents(self) -> set[str]:
         """Every folder that a file is in, none of the root's own links."""
@@ -95,13 +109,62 @@ def _merged(path: str) -> str:
     return re.sub(r"^/(bin|sbin|lib|lib64)/", r"usr/\1/", path).lstrip("/")
 
 
-def python_base() -> RootFileSystem:
-    """What stands in for a slim image of Python: Debian's python3 with venv, and certificates for pip."""
+def python_base(wheels: Path) -> RootFileSystem:
+    """What stands in for a slim image of Python: Debian's python3 with venv. pip takes everything from a folder, so
+    that a build needs no network."""
     system = RootFileSystem()
-    system.add_program("/usr/bin/python3", "/usr/bin/python3")
+    system.add_program("/usr/bin/python3")
     system.add_folder(Path("/usr/lib/python3.11"), leave_out=("test", "__pycache__", "idlelib", "lib2to3"))
     system.add_folder(Path("/usr/share/python-wheels"))
-    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
-    system.add_file(certificates)
-    system.add_text("/etc/pip.conf", f"[global]\ncert = {certificates}\ndisable-pip-version-check = true\n")
+    for wheel in wheels.iterdir():
+        system.add_as(f"/wheels/{wheel.name}", wheel)
+    system.add_text("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /wheels\n")
+    return system
+
+
+def postgresql() -> RootFileSystem:
+    """What stands in for the official image, as far as its environment and its health check go."""
+    system = RootFileSystem()
+    [*_, folder] = sorted(Path("/usr/lib/postgresql").glob("*"))
+    for program in ("initdb", "pg_isready", "postgres"):
+        system.add_program(str(folder / "bin" / program), str(folder / "bin" / program))
+    system.add_program("setpriv")
+    system.add_folder(folder / "lib", leave_out=("bitcode", "pgxs"))
+    system.add_folder(Path("/usr/share/postgresql") / folder.name, leave_out=("man", "extension", "tsearch_data"))
+    system.add_text("/usr/bin/pg_isready", f'#!/bin/sh\nexec {folder}/bin/pg_isready "$@"\n', 0o755)
+    system.add_text("/entrypoint", POSTGRESQL_START.replace("BIN", f"{folder}/bin"), 0o755)
+    return system
+
+
+POSTGRESQL_START = """\
+#!/bin/sh
+set -e
+data=/var/lib/postgresql/data
+if [ "$(id -u)" = 0 ]; then
+    mkdir -p "$data"
+    chown postgres:postgres "$data"
+    exec setpriv --reuid=70 --regid=70 --clear-groups /entrypoint
+fi
+if [ ! -s "$data/PG_VERSION" ]; then
+    BIN/initdb -D "$data" -U "$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --locale=C --encoding=UTF8 \\
+        --auth-local=trust --auth-host=scram-sha-256 >/dev/null
+    echo "host all all all scram-sha-256" >>"$data/pg_hba.conf"
+    echo "CREATE DATABASE $POSTGRES_DB;" | BIN/postgres --single -D "$data" postgres >/dev/null
+fi
+exec BIN/postgres -D "$data" -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp
+"""
+
+
+def s3_gateway(program: str) -> RootFileSystem:
+    """What stands in for the image of the Versity gateway."""
+    system = RootFileSystem()
+    system.add_program(program)
+    system.add_program("wget")
+    return system
+
+
+def proxy() -> RootFileSystem:
+    """What stands in for the image of Caddy."""
+    system = RootFileSystem()
+    system.add_program("caddy")
     return system
