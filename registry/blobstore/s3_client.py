@@ -232,7 +232,7 @@ class S3Client:
 
     def put_part(self, key: str, multipart_id: str, number: int, body: Any, size: int) -> str:
         """Write a part of `size` bytes; returns what the service calls it. Raises PartsLost."""
-        with translated():
+        with translated(of_parts=True):
             answer = self._client().upload_part(
                 Bucket=self.location.bucket,
                 Key=key,
@@ -246,7 +246,7 @@ class S3Client:
     def complete(self, key: str, multipart_id: str, parts: list[Part]) -> None:
         """Make the object of its parts. Raises PartsLost, also where an earlier try has done it."""
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-        with translated():
+        with translated(of_parts=True):
             self._client().complete_multipart_upload(
                 Bucket=self.location.bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed}
             )
@@ -254,7 +254,7 @@ class S3Client:
     def abort(self, key: str, multipart_id: str) -> None:
         """Give a multipart upload up; succeeds when it is gone."""
         try:
-            with translated():
+            with translated(of_parts=True):
                 self._client().abort_multipart_upload(Bucket=self.location.bucket, Key=key, UploadId=multipart_id)
         except PartsLost:
             return
@@ -275,12 +275,21 @@ class S3Client:
         marker: dict[str, str] = {}
         while True:
             with translated():
-                answer = self._client().list_multipart_uploads(Bucket=self.location.bucket, Prefix=prefix, **marker)
+                answer = self._multipart_page(prefix, marker)
             for each in answer.get("Uploads", []):
                 yield ListedMultipart(each["Key"], each["UploadId"], _milliseconds(each.get("Initiated")))
             if not answer.get("IsTruncated") or not answer.get("NextKeyMarker"):
                 return
             marker = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer.get("NextUploadIdMarker", "")}
+
+    def _multipart_page(self, prefix: str, marker: dict[str, str]) -> Any:
+        try:
+            return self._client().list_multipart_uploads(Bucket=self.location.bucket, Prefix=prefix, **marker)
+        except self._errors().ClientError as error:
+            # So rclone says that there are none.
+            if _code(error) != "NoSuchUpload":
+                raise
+            return {}
 
     def direct_url(self, key: str, direct: Direct) -> str:
         """A URL that serves an object without us. No call is made for it, unless credentials have to be fetched."""
@@ -381,8 +390,9 @@ class S3Client:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turns what the library raises into Unavailable, StorageFull or PartsLost; the cause stays for the log."""
+def translated(*, of_parts: bool = False) -> Iterator[None]:
+    """Turns what the library raises into Unavailable or StorageFull, and in a call `of_parts` into PartsLost; the cause
+    stays for the log."""
     import botocore.exceptions
     import urllib3.exceptions
 
@@ -391,7 +401,7 @@ def translated() -> Iterator[None]:
     except urllib3.exceptions.HTTPError as error:
         raise Unavailable("the blob store failed: the connection to the S3 service broke") from error
     except botocore.exceptions.ClientError as error:
-        if _code(error) in _PARTS_LOST:
+        if of_parts and _code(error) in _PARTS_LOST:
             raise PartsLost(_code(error)) from error
         raise refusal(error) from error
     except botocore.exceptions.BotoCoreError as error:

@@ -52,7 +52,7 @@ class S3Service:
         """The name of a fresh, empty bucket."""
         self.buckets += 1
         name = f"bucket-{self.buckets}"
-        (self.folder / name).mkdir()
+        self.client.create_bucket(Bucket=name)
         return name
 
     def location(self, bucket: str | None = None, prefix: str = "") -> S3Location:
@@ -126,7 +126,7 @@ def service(name: str, folder: Path, *, tls: Pair | None = None) -> Iterator[S3S
         "versitygw": [path, "--port", f"127.0.0.1:{port}", *secured, "--quiet", "posix", str(content)],
         "rclone": [
             *(path, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET}"),
-            *("--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", os.devnull, str(content)),
+            *("--config", os.devnull, str(content)),
         ],
     }
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET}

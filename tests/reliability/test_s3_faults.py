@@ -134,8 +134,8 @@ class Client:
             path = f"/v2/{image.name}/blobs/{Digest.of(blob)}"
             await self.ask("HEAD", path, 200)
             assert (await self.ask("GET", path, 200)).content == blob
-            part = await self.ask("GET", path, 206, headers={"range": "bytes=3-5"})
-            assert part.content == blob[3:6]
+        part = await self.ask("GET", path, 206, headers={"range": "bytes=3-5"})
+        assert part.content == blob[3:6]
 
 
 @dataclass

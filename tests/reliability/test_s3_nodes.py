@@ -3,7 +3,7 @@ began."""
 
 import os
 import random
-import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from tests.reliability.client import Image, Pusher, expect, offset_of, pull_whol
 from tests.running import Registry, wait_until
 
 NODES = 3
-KILLS = 20
+KILLS, CLIENTS = 4, 5
+"""Each kill interrupts so many uploads at once: together that many runs."""
 MIB = 1024 * 1024
 Start = Callable[..., Registry]
 
@@ -73,40 +74,72 @@ def test_chunks_go_round_through_three_nodes(start: Start, size: int, step: int)
         node.close()
 
 
+class Interrupted(threading.Thread):
+    """A client in the middle of a request when its server dies."""
+
+    def __init__(self, node: Registry, rng: random.Random) -> None:
+        super().__init__()
+        self.blob = rng.randbytes(rng.randrange(MIB, 24 * MIB))
+        self.location = ""
+        self._first = rng.randrange(len(self.blob) // 2)
+        self._node = node
+        self._dead = threading.Event()
+        self.half_way = threading.Event()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """One request that ends, and one that does not."""
+        try:
+            with self._node.client() as client:
+                path = "/v2/killed/app/blobs/uploads/"
+                self.location = expect(client.post(path), 202).headers["location"]
+                expect(client.patch(self.location, content=self.blob[: self._first]), 202)
+                with pytest.raises(httpx2.TransportError):
+                    client.patch(self.location, content=self._body())
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.half_way.set()
+
+    def died(self) -> None:
+        """The server is gone."""
+        self._dead.set()
+        self.join()
+        assert self.failure is None, self.failure
+
+    def _body(self) -> Iterator[bytes]:
+        rest = self.blob[self._first :]
+        half = len(rest) // 2
+        for start in range(0, half, 64 * 1024):
+            yield rest[start : min(start + 64 * 1024, half)]
+        self.half_way.set()
+        assert self._dead.wait(60)
+        yield rest[half:]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_node_loses_nothing_that_another_one_takes_over(
-    start: Start, versitygw: S3Service, tmp_path: Path
-) -> None:
-    """CR-01, CR-41: `kill -9` in the middle of a request; the client asks another node where the upload stands, and
-    goes on there."""
+def test_a_killed_node_loses_nothing_that_another_one_takes_over(start: Start, versitygw: S3Service) -> None:
+    """CR-01, CR-41: `kill -9` in the middle of requests; the clients ask another node where their uploads stand, and go
+    on there."""
     rng = random.Random(7)
     nodes = [start(), start()]
-    for number in range(KILLS):
-        blob = rng.randbytes(rng.randrange(MIB, 24 * MIB))
-        digest = Digest.of(blob)
-        with nodes[0].client() as client:
-            location = expect(client.post("/v2/killed/app/blobs/uploads/"), 202).headers["location"]
-            sent = rng.randrange(len(blob) // 2)
-            expect(client.patch(location, content=blob[:sent]), 202)
-            cut = rng.randrange(sent, len(blob))
-            with pytest.raises(httpx2.TransportError):
-                client.patch(location, content=dying(blob[sent:cut], nodes[0]))
+    for _ in range(KILLS):
+        clients = [Interrupted(nodes[0], rng) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            assert client.half_way.wait(60)
+        nodes[0].kill()
+        for client in clients:
+            client.died()
         nodes = [nodes[1], start()]
-        with nodes[0].client() as client:
-            finish(client, location, blob)
-            assert client.get(f"/v2/killed/app/blobs/{digest}").content == blob, number
+        with nodes[0].client() as other:
+            for client in clients:
+                finish(other, client.location, client.blob)
+                digest = Digest.of(client.blob)
+                assert other.get(f"/v2/killed/app/blobs/{digest}").content == client.blob
     stop_and_look(nodes, versitygw)
-
-
-def dying(content: bytes, node: Registry) -> Iterator[bytes]:
-    """A body in whose middle the server dies."""
-    half = len(content) // 2
-    for start in range(0, half, 64 * 1024):
-        yield content[start : min(start + 64 * 1024, half)]
-    node.process.send_signal(signal.SIGKILL)
-    node.process.wait()
-    yield content[half:] or b"x"
 
 
 def finish(client: httpx2.Client, location: str, blob: bytes) -> None:
@@ -165,7 +198,8 @@ def test_a_pull_is_sent_to_the_service_where_that_is_wanted(start: Start, versit
         assert expect(client.head(path), 200).headers["content-length"] == str(len(image.blobs[1]))
         expect(client.get(path, headers={"if-none-match": f'"{digest}"'}), 304)
         expect(client.get(f"/v2/{image.name}/blobs/{Digest.of(b'none')}"), 404)
-        pull_whole(httpx2.Client(base_url=node.url, follow_redirects=True), image)
+        with httpx2.Client(base_url=node.url, follow_redirects=True) as following:
+            pull_whole(following, image)
     assert "X-Amz-Signature" not in node.output()
 
 
@@ -216,3 +250,22 @@ def test_a_bucket_that_is_emptied_or_not_ours_is_refused(start: Start, versitygw
     with pytest.raises(AssertionError, match="is empty or not mounted"):
         start()
     assert versitygw.keys(bucket) == {}
+
+
+def test_i7_everything_sent_once_more_is_one_blob(start: Start, versitygw: S3Service) -> None:
+    """A client that lost the answer to its last chunk sends the whole blob with its PUT. What was begun is given up,
+    and its rest collected."""
+    node = start("--removal-grace-s", "0", "--collect-interval-s", "1")
+    with node.client() as client:
+        for size in (50_000, 20 * MIB):
+            blob = os.urandom(size)
+            location = expect(client.post("/v2/twice/app/blobs/uploads/"), 202).headers["location"]
+            expect(client.patch(location, content=blob), 202)
+            for _ in range(2):
+                expect(client.put(f"{location}?digest={Digest.of(blob)}", content=blob), 201)
+            assert client.get(f"/v2/twice/app/blobs/{Digest.of(blob)}").content == blob
+    bucket = f"bucket-{versitygw.buckets}"
+    wait_until(
+        lambda: sorted(versitygw.keys(bucket, "registry/objects/").values()) == [50_000, 20 * MIB], what="no rest"
+    )
+    assert versitygw.multiparts(bucket) == []
