@@ -419,7 +419,7 @@ async def test_a_blob_and_what_waits_for_it_meet(postgresql_backend: PostgresqlB
     def link(connection: Connection) -> None:
         repository_id = repositories.lock(connection, target)
         locks.blob_arrives(connection, repository_id)
-        assert blobs.hold(connection, digest)
+        assert blobs.hold(connection, digest, until=1)
         blobs.link(connection, repository_id, digest, now=1)
         is_linked.set()
         assert go_on.wait(30)
