@@ -7,14 +7,14 @@ refused signature or an answer without a reason is Unavailable, with the setting
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from registry.blobstore import s3_model
 from registry.blobstore.ledger import Part
 from registry.blobstore.s3_location import S3Location
 from registry.core.errors import OurFault, StorageFull, Unavailable
-from registry.core.limits import CHUNK_BYTES
+from registry.core.limits import CHUNK_BYTES, MIB
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -65,6 +65,11 @@ _MISSING = {"NoSuchKey"}
 _PARTS_LOST = {"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 
 
+_SLOWNESS = ((64 * MIB, 1), (4096 * MIB, 10))
+"""An object up to so many bytes may take so many times as long."""
+_SLOWEST = 120
+
+
 class PartsLost(Exception):
     """The service no longer has the multipart upload, or not the parts that it acknowledged."""
 
@@ -85,6 +90,11 @@ class Patience:
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 30.0
     attempts: int = 3
+
+    def for_object_of(self, size: int) -> "Patience":
+        """With an object of so many bytes that is put together."""
+        factor = next((factor for limit, factor in _SLOWNESS if size <= limit), _SLOWEST)
+        return self if factor == 1 else replace(self, read_timeout_s=factor * self.read_timeout_s, attempts=1)
 
 
 class Stream(Protocol):
@@ -139,7 +149,7 @@ class S3Client:
         self._patience = patience or Patience()
         self._making = threading.Lock()
         self._session: Any = None
-        self._made: Any = None
+        self._made: dict[Patience, Any] = {}
         self._signing: Any = None
 
     def size(self, key: str) -> int | None:
@@ -246,8 +256,9 @@ class S3Client:
     def complete(self, key: str, multipart_id: str, parts: list[Part]) -> None:
         """Make the object of its parts. Raises PartsLost, also where an earlier try has done it."""
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        patience = self._patience.for_object_of(sum(part.size for part in parts))
         with translated(of_parts=True):
-            self._client().complete_multipart_upload(
+            self._client(patience).complete_multipart_upload(
                 Bucket=self.location.bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed}
             )
 
@@ -308,7 +319,7 @@ class S3Client:
 
     def close(self) -> None:
         """Close the connections. Idempotent."""
-        for client in (self._made, self._signing):
+        for client in (*self._made.values(), self._signing):
             if client is not None:
                 client.close()
 
@@ -341,11 +352,13 @@ class S3Client:
 
         return botocore.exceptions
 
-    def _client(self) -> Any:
+    def _client(self, patience: Patience | None = None) -> Any:
+        """The library's client, one for each patience: it has no other way to wait longer."""
+        wanted = patience or self._patience
         with self._making:
-            if self._made is None:
-                self._made = self._make(self.location.endpoint)
-            return self._made
+            if wanted not in self._made:
+                self._made[wanted] = self._make(self.location.endpoint, wanted)
+            return self._made[wanted]
 
     def _signer(self, endpoint: str | None) -> Any:
         """A client that knows the service by the name that clients use: the name of the host is signed."""
@@ -353,13 +366,13 @@ class S3Client:
             return self._client()
         with self._making:
             if self._signing is None:
-                self._signing = self._make(endpoint)
+                self._signing = self._make(endpoint, self._patience)
             return self._signing
 
-    def _make(self, endpoint: str | None) -> Any:
+    def _make(self, endpoint: str | None, patience: Patience) -> Any:
         from botocore.config import Config
 
-        patience, location = self._patience, self.location
+        location = self.location
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": location.addressing_style, "payload_signing_enabled": False},

@@ -29,9 +29,7 @@ class Publication:
         """Raises DigestMismatch after the upload is removed; Unavailable, StorageFull, UploadBusy, UploadUnknown."""
         await self.upload.lease.require()
         await self.upload.settle()
-        if self.upload.multipart_id is None:
-            return await self._in_one()
-        return await self._of_parts()
+        return await (self._of_parts() if self.upload.has_parts else self._in_one())
 
     @property
     def _shop(self) -> Workshop:
@@ -114,7 +112,8 @@ class Publication:
         tails = upload.tail_keys()
         await shop.ledger.record_commit(upload.lease.hold, self.expected, size)
         await shop.discard(*tails)
-        if upload.may_have_strays:
+        is_begun_in_vain = upload.multipart_id is not None and not upload.has_parts
+        if upload.may_have_strays or is_begun_in_vain:
             with suppress(OurFault):
                 await shop.abort_multiparts(upload.object_id)
         return BlobInfo(self._key, size)

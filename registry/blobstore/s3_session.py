@@ -61,6 +61,7 @@ class S3Session:
 
     async def _end(self, last: Coroutine[None, None, T]) -> T:
         self._live = False
+        self._upload.is_ending = True
         return await unbroken(self._closing(last))
 
     async def _closing(self, last: Coroutine[None, None, T]) -> T:

@@ -48,7 +48,10 @@ class S3Upload:
         self.offset = self.began = transfer.offset
         self.algorithm = algorithm
         self.multipart_id = transfer.multipart_id
-        self.lease = Lease(transfer.hold, shop.ledger, shop.clock, self._is_sending)
+        self.has_parts = transfer.last_part > 0
+        self.is_ending = False
+        """Whether its session is ending: that may take long, and no bytes come meanwhile."""
+        self.lease = Lease(transfer.hold, shop.ledger, shop.clock, self._is_busy)
         self.may_have_strays = False
         """Whether the service may know of a multipart upload of this object that nobody else does."""
         # Whoever held it before may still be sending the part that would be the next.
@@ -159,6 +162,7 @@ class S3Upload:
         self.object_id = await self.shop.ledger.replace_object(self.lease.hold)
         self.offset = self.began = self._recorded = 0
         self.multipart_id = self._tail = None
+        self.has_parts = False
         self._number = 1
         self._hash = ResumableHash.begin(self.algorithm)
         self.close_files()
@@ -185,8 +189,8 @@ class S3Upload:
         file, self._file = self._file, None
         return file
 
-    def _is_sending(self) -> bool:
-        return self._full is not None and self._full.task is not None
+    def _is_busy(self) -> bool:
+        return self.is_ending or (self._full is not None and self._full.task is not None)
 
     def _fill(self, file: SpoolFile, pieces: list[Bytes]) -> list[Bytes]:
         """Take what fits into the part, about a batch at most; returns the rest. In a thread."""
@@ -260,6 +264,7 @@ class S3Upload:
             raise await self.lost() from error
         await self.shop.ledger.record_part(self.lease.hold, part, full.hash_state)
         tails, before = self.tail_keys(), 0 if self._tail is None else self._tail.size
+        self.has_parts = True
         self._recorded += part.size - before
         self._tail = None
         await self.shop.discard(*tails)

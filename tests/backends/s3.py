@@ -35,13 +35,13 @@ class S3Service:
     port: int
     folder: Path
     log: Path
-    scheme: str = "http"
+    tls: Pair | None = None
     buckets: int = 0
 
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def credentials(self) -> Credentials:
@@ -77,6 +77,7 @@ class S3Service:
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
+            verify=str(self.tls.cert) if self.tls else None,
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET,
             config=Config(
@@ -132,7 +133,7 @@ def service(name: str, folder: Path, *, tls: Pair | None = None) -> Iterator[S3S
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET}
     with log.open("wb") as out:
         process = subprocess.Popen(commands[name], stdout=out, stderr=out, env=env, start_new_session=True)
-    running = S3Service(process, port, content, log, "http" if tls is None else "https")
+    running = S3Service(process, port, content, log, tls)
     try:
         wait_until(lambda: _answers(running), what=name)
         yield running

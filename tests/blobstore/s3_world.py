@@ -41,8 +41,8 @@ class CountedClient(S3Client):
         self.counts: Counter[str] = Counter()
         self._counting = threading.Lock()
 
-    def _make(self, endpoint: str | None) -> Any:
-        client = super()._make(endpoint)
+    def _make(self, endpoint: str | None, patience: Patience) -> Any:
+        client = super()._make(endpoint, patience)
         client.meta.events.register("before-send.s3", self._count)
         return client
 

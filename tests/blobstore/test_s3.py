@@ -3,16 +3,18 @@
 import asyncio
 import datetime as dt
 import shutil
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from sqlalchemy import text
 
-from registry.blobstore import resumable_hash, s3_reader
+from registry.blobstore import resumable_hash, s3_lease, s3_reader
 from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
 from registry.blobstore.ledger import LEASE_MS, Part
 from registry.blobstore.resumable_hash import ResumableHash
@@ -267,6 +269,21 @@ async def test_i7_a_crash_between_publishing_and_its_record_converges(parts: Wor
     assert await parts.backend.another().confirm(other) is None
 
 
+@pytest.mark.parametrize("content", [b"", b"small"])
+async def test_a_multipart_upload_without_parts_is_not_needed(parts: World, content: bytes) -> None:
+    """Its first part could not be sent, and the client began again with less."""
+    upload_id, object_id = await begun(parts, content)
+    transfer = await parts.ledger.take(upload_id)
+    name = Keys(parts.location.prefix).object(object_id)
+    multipart_id, _ = parts.clients[0].begin_multipart(name)
+    await parts.ledger.record_multipart(transfer.hold, multipart_id)
+    await parts.ledger.release(transfer.hold)
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    info = await session.commit(Digest.of(content))
+    assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
 async def forget_commit(world: World, object_id: int) -> None:
     """As if the process had died before it could record a commit."""
     statement = "UPDATE transfers SET committed_size = NULL WHERE object_id = :id"
@@ -352,8 +369,8 @@ async def test_what_an_ended_upload_has_left_is_found_and_removed(parts: World) 
     assert_tidy(parts, info)
 
 
-async def test_a_direct_url_serves_the_object_and_ends(versitygw: S3Service, tmp_path: Path) -> None:
-    async with World.open(versitygw, tmp_path, direct=Direct(None, 2)) as world:
+async def test_a_direct_url_serves_the_object(versitygw: S3Service, tmp_path: Path) -> None:
+    async with World.open(versitygw, tmp_path, direct=Direct(None, 600)) as world:
         store, content = world.backend.store, sample(10_000)
         key = (await put(store, content)).key
         url = await store.direct_url(key)
@@ -363,9 +380,55 @@ async def test_a_direct_url_serves_the_object_and_ends(versitygw: S3Service, tmp
         assert whole.headers["content-type"] == "application/octet-stream"
         part = httpx2.get(url, headers={"range": "bytes=100-199"})
         assert (part.status_code, part.content) == (206, content[100:200])
+
+
+async def test_a_direct_url_ends(versitygw: S3Service, tmp_path: Path) -> None:
+    """And a new one is made before that."""
+    async with World.open(versitygw, tmp_path, direct=Direct(None, 1)) as world:
+        store = world.backend.store
+        key = (await put(store, b"content")).key
+        url = await store.direct_url(key)
+        assert url is not None
         wait_until(lambda: httpx2.get(url).status_code == 403, what="the end of the URL")
-        fresh = await store.direct_url(key)
-        assert fresh is not None and httpx2.get(fresh).status_code == 200
+        assert await store.direct_url(key) != url
+
+
+async def test_a_long_end_of_a_session_keeps_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a service puts a large object together no bytes come, and nobody may take the upload over."""
+    monkeypatch.setattr(s3_lease, "RENEW_S", 0.01)
+    upload_id, key = new_id(), new_key(b"content")
+    session = await world.backend.store.create_upload(upload_id, key.object_id)
+    await session.write([b"content"])
+    begun_put, go_on = threading.Event(), threading.Event()
+    put_object = world.clients[0].put
+
+    def slowly(*arguments: Any) -> None:
+        begun_put.set()
+        assert go_on.wait(30)
+        put_object(*arguments)
+
+    monkeypatch.setattr(world.clients[0], "put", slowly)
+    ending = asyncio.create_task(session.commit(key.digest))
+    await asyncio.to_thread(begun_put.wait, 30)
+    for _ in range(3):
+        world.ahead_ms += LEASE_MS - 1000
+        await leased_until(world, upload_id, world.clock() + LEASE_MS // 2)
+        with pytest.raises(UploadBusy):
+            await world.backend.another().resume_upload(upload_id, key.object_id)
+    go_on.set()
+    assert await ending == BlobInfo(key, 7)
+
+
+async def leased_until(world: World, upload_id: str, moment: int) -> None:
+    """Wait until a lease reaches so far."""
+    statement = text("SELECT leased_until FROM transfers WHERE upload_id = :id")
+    deadline = asyncio.get_running_loop().time() + 30
+    while True:
+        until = await world.database.read(lambda each: each.execute(statement, {"id": upload_id}).scalar_one())
+        if until >= moment:
+            return
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def test_a_direct_url_is_for_the_address_that_clients_know(versitygw: S3Service, tmp_path: Path) -> None:
