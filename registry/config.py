@@ -257,7 +257,12 @@ class Settings(BaseModel):
         description="With S3: folder for what is on its way there.",
         json_schema_extra={"default_text": "<data>/spool"},
     )
-    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, all on the same ports; one for each processor core is enough.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that serve, all on the same ports; one for each processor core is enough.",
+    )
     external_url: Origins = Field(
         default=(),
         description="Address that clients use, such as https://hub.example.com; several are separated by commas."
@@ -340,10 +345,15 @@ class Settings(BaseModel):
         json_schema_extra={"default_text": "<none>"},
     )
     connections_per_address: int = Field(
-        default=256, ge=1, description="Connections that one IPv4 address, or one /64 of IPv6, may have to one worker at once."
+        default=256,
+        ge=1,
+        description="Connections that one IPv4 address, or one /64 of IPv6, may have to one worker at once.",
     )
     connections_max: int = Field(
-        default=2048, ge=1, le=1_000_000, description="Connections that all clients together may have to one worker at once."
+        default=2048,
+        ge=1,
+        le=1_000_000,
+        description="Connections that all clients together may have to one worker at once.",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="Form of log lines; auto is text on a terminal and json elsewhere."
