@@ -1,5 +1,6 @@
 """Several workers on one machine: what their supervisor prepares, and what each of them does."""
 
+import contextlib
 import functools
 import logging
 import sys
@@ -41,16 +42,17 @@ def serve_together(settings: Settings, listeners: list[Listener]) -> int:
         text = supervisor.apart(functools.partial(_prepare, settings, listeners)).decode()
     except supervisor.ApartFailed as failed:
         return failed.status
-    try:
-        with metrics.shared_folder() as folder:
-            return supervisor.supervise(
-                _Crew(settings, listeners, folder, text),
-                settings.workers,
-                [listener.socket for listener in listeners],
-                stop_limit_s=settings.drain_timeout_s + run.GRACE_S + run.CANCEL_S + STOP_RESERVE_S,
-            )
-    except OSError as error:
-        fail(f"{error.filename or 'the folder of the metrics'}: {error.strerror}")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(metrics.shared_folder())
+        except OSError as error:
+            fail(f"no folder for the metrics of the workers in {error.filename}: {error.strerror}")
+        return supervisor.supervise(
+            _Crew(settings, listeners, folder, text),
+            settings.workers,
+            [listener.socket for listener in listeners],
+            stop_limit_s=settings.drain_timeout_s + run.GRACE_S + run.CANCEL_S + STOP_RESERVE_S,
+        )
 
 
 @dataclass(frozen=True, slots=True)

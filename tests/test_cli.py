@@ -235,3 +235,16 @@ def test_logs_are_text_on_a_terminal(tmp_path: Path) -> None:
     os.close(theirs)
     assert "request" in text
     assert not text.startswith("{")
+
+
+def test_a_running_server_is_asked_for_its_health(registry: Registry) -> None:
+    """Containers and scripts do: exit status 0, or 1 with the reason."""
+    where = ("--port", str(registry.port), "--metrics-port", str(registry.metrics_port))
+    assert registry.command("healthcheck", *where) == "ready\n"
+    (registry.data / "blobs" / "depotry-store.json").rename(registry.data / "away")
+    wait_until(lambda: httpx2.get(f"{registry.metrics_url}/readyz").status_code == 503, what="an unready server")
+    ill = depotry("healthcheck", *where, "--data", str(registry.data))
+    assert ill.returncode == 1 and "storage:" in ill.stderr and ill.stderr.count("\n") == 1
+    registry.kill()
+    gone = depotry("healthcheck", *where, "--data", str(registry.data))
+    assert gone.returncode == 1 and "no answer" in gone.stderr and gone.stderr.count("\n") == 1

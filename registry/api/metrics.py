@@ -5,9 +5,11 @@ There, a gauge has to say how (`multiprocess_mode`), and nothing can be asked wh
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,19 +19,41 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from registry.api.job_metrics import JobMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_FOLDER_PREFIX = "depotry-metrics-"
+_ABANDONED_S = 60.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @contextlib.contextmanager
 def shared_folder() -> Iterator[Path]:
-    """A folder for the files of several processes, in memory where the system has that; it is removed at the end.
-    Raises OSError."""
+    """A folder for the files of several processes, in memory where the system has that; it is removed at the end, and
+    what a server that was killed has left is removed by the next one. Raises OSError."""
     memory = Path("/dev/shm")  # noqa: S108 - only where a folder of a name of its own is made
-    folder = tempfile.mkdtemp(prefix="depotry-metrics-", dir=memory if os.access(memory, os.W_OK) else None)
+    base = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    _remove_abandoned(base)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=base))
+    # Forked processes hold the lock as well: as long as one of them lives, the folder is in use.
+    held = os.open(folder, os.O_RDONLY)
     try:
-        yield Path(folder)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _remove_abandoned(base: Path) -> None:
+    for folder in base.glob(f"{_FOLDER_PREFIX}*"):
+        # Somebody else's cannot be opened, and one that was just made may not be locked yet.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                found = os.fstat(descriptor)
+                if found.st_uid == os.getuid() and time.time() - found.st_mtime > _ABANDONED_S:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
 
 
 def share(folder: Path, process: str) -> None:

@@ -72,14 +72,23 @@ class Acceptor:
             self._share.show(self._admission.held)
         self._loop.add_reader(self._listener.socket, self._accept)
 
-    async def close(self) -> None:
-        """Accept no more, and end the connections whose handshake is not over."""
+    def leave(self) -> None:
+        """Accept no more. Those who are on their way in still come in."""
         self._loop.remove_reader(self._listener.socket)
         if self._retry is not None:
             self._retry.cancel()
-        self._listener.socket.close()
         if self._share is not None:
             self._share.withdraw()
+
+    @property
+    def are_on_their_way(self) -> bool:
+        """Whether there are connections whose handshake is not over."""
+        return bool(self._opening)
+
+    async def close(self) -> None:
+        """Accept no more, and end the connections whose handshake is not over."""
+        self.leave()
+        self._listener.socket.close()
         # A task that has not begun when it is cancelled would not close its socket.
         await asyncio.sleep(0)
         for task in self._opening:

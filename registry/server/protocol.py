@@ -149,6 +149,11 @@ class RegistryProtocol(HttpToolsProtocol):
             self._running.disconnect()
         super().connection_lost(exc)
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its first request has not come yet."""
+        return self.cycle is None
+
     def shutdown(self) -> None:
         """The server stops: end now if no request is running, else after it."""
         if self.cycle is None or self.cycle.response_complete:

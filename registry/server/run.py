@@ -13,16 +13,16 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from uvicorn import Config, Server
 from uvicorn._types import ASGI3Application
 
 from registry.server.admission import Admission, raise_file_limit
 from registry.server.listener import Acceptor, Listener
-from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
+from registry.server.orders import CUT, LEAVE, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
 from registry.server.protocol import ConnectionLimits, RegistryProtocol
 
 BACKLOG: Final = 2048
@@ -30,6 +30,8 @@ GRACE_S: Final = 5.0
 """For requests that began while draining, and for clients to take the last bytes."""
 CANCEL_S: Final = 5.0
 """For cancelled requests to put their uploads aside."""
+FIRST_REQUEST_S: Final = 1.0
+"""For the first request of who came in just before this one of several workers stopped to accept."""
 _POLL_S: Final = 0.02
 
 
@@ -128,6 +130,7 @@ class _StoppableServer(Server):
         self._drain_timeout_s = drain_timeout_s
         self._acceptors: list[Acceptor] = []
         self._signals = 0
+        self._is_leaving = False
         self._signalled = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -202,7 +205,8 @@ class _StoppableServer(Server):
             told = CUT
         if RELOAD in told:
             self._reload_certificates()
-        self._count(2 if CUT in told else 1 if STOP in told else 0)
+        self._is_leaving |= LEAVE in told
+        self._count(2 if CUT in told else 1 if STOP in told or LEAVE in told else 0)
 
     async def main_loop(self) -> None:
         """From the start of the listeners to the end of the drain."""
@@ -228,8 +232,18 @@ class _StoppableServer(Server):
             await self.on_tick(0)
 
     async def _drain(self) -> None:
+        if self._is_leaving:
+            await self._leave()
         running = set(self.server_state.tasks)
         await self._until_done(running, self._drain_timeout_s)
+        if self._post is not None and not self._is_leaving:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Accept no more, while other workers do, and let those who have just come in ask for something."""
+        for acceptor in self._acceptors:
+            acceptor.leave()
+        await self._until(lambda: not self._is_somebody_new, FIRST_REQUEST_S, is_cut_by_signals=True)
 
     async def _until_done(self, tasks: Collection["asyncio.Task[Any]"], timeout_s: float) -> None:
         """Return when all have ended, the time is over, or the next signal came."""
@@ -247,17 +261,28 @@ class _StoppableServer(Server):
             await acceptor.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await self._until_empty(GRACE_S, is_cut_by_signals=True)
+        await self._until(self._is_empty, GRACE_S, is_cut_by_signals=True)
         for task in list(self.server_state.tasks):
             task.cancel()
-        await self._until_empty(CANCEL_S, is_cut_by_signals=False)
+        await self._until(self._is_empty, CANCEL_S, is_cut_by_signals=False)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await self._lifecycle.stop()
 
-    async def _until_empty(self, timeout_s: float, *, is_cut_by_signals: bool) -> None:
+    def _is_empty(self) -> bool:
+        return not self.server_state.tasks and not self.server_state.connections
+
+    @property
+    def _is_somebody_new(self) -> bool:
+        """Whether anybody has come in and not asked for anything yet."""
+        connections = cast("set[RegistryProtocol]", self.server_state.connections)
+        return any(acceptor.are_on_their_way for acceptor in self._acceptors) or any(
+            connection.is_fresh for connection in connections
+        )
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float, *, is_cut_by_signals: bool) -> None:
         until_s = asyncio.get_running_loop().time() + timeout_s
-        while self.server_state.tasks or self.server_state.connections:
+        while not condition():
             is_cut = is_cut_by_signals and self._signals > 1
             if is_cut or asyncio.get_running_loop().time() >= until_s:
                 return

@@ -31,7 +31,7 @@ from time import monotonic
 from typing import Final, NoReturn, Protocol
 
 from registry.server.balance import Loads
-from registry.server.orders import CUT, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
+from registry.server.orders import CUT, LEAVE, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
 
 SETTLED_S: Final = 1.0
 """A worker that served for this long did not die of its start."""
@@ -84,11 +84,9 @@ class _Worker:
     pid: int
     orders: socket.socket
     ready_at: float | None = None
-    is_stopping: bool = False
 
     def tell(self, order: bytes) -> None:
         """Give an order; one that is gone needs none."""
-        self.is_stopping |= order in (STOP, CUT)
         with contextlib.suppress(OSError):
             self.orders.send(order)
 
@@ -156,8 +154,7 @@ class _Supervisor:
 
     def run(self) -> int:
         """From the first start to the last end."""
-        for number in range(1, self._count + 1):
-            self._start(number)
+        self._due = dict.fromkeys(range(1, self._count + 1), 0.0)
         while self._workers or self._due:
             self._wait()
             now = monotonic()
@@ -165,8 +162,16 @@ class _Supervisor:
                 self._kill()
             for number in [number for number, due in self._due.items() if due <= now]:
                 del self._due[number]
-                self._start(number)
+                self._try_to_start(number)
         return self._status
+
+    def _try_to_start(self, number: int) -> None:
+        try:
+            self._start(number)
+        except OSError as error:
+            delay_s = self._put_off(number, is_early=True)
+            facts = {"worker": f"{number}", "error": error.strerror, "after_s": round(delay_s, 1)}
+            _log.error("the system has no room for another process", extra=facts)
 
     def _wait(self) -> None:
         """Until something happens, and see to it."""
@@ -189,7 +194,12 @@ class _Supervisor:
         for end in (ours, theirs):
             end.setblocking(False)
         parent = os.getpid()
-        pid = _fork()
+        try:
+            pid = _fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             # Their ends in this process would hide from the others that the supervisor is gone.
             for end in (ours, *(worker.orders for worker in self._workers)):
@@ -215,11 +225,12 @@ class _Supervisor:
             self._is_ready(worker)
 
     def _is_ready(self, worker: _Worker) -> None:
-        if self._is_first and not self._stops and all(other.ready_at is not None for other in self._workers):
+        are_all_ready = not self._due and all(other.ready_at is not None for other in self._workers)
+        if self._is_first and not self._stops and are_all_ready:
             self._is_first = False
             self._crew.started()
         if self._replacing and self._replacing[0].number == worker.number:
-            self._replacing[0].tell(STOP)
+            self._replacing[0].tell(LEAVE)
 
     def _bury(self, worker: _Worker) -> None:
         """It is gone: say so, and see who takes its place."""
@@ -239,16 +250,21 @@ class _Supervisor:
             self._start_again(worker, status)
 
     def _start_again(self, worker: _Worker, status: int) -> None:
-        now = monotonic()
-        is_early = worker.ready_at is None or now - worker.ready_at < SETTLED_S
-        early = self._early_deaths[worker.number] = self._early_deaths[worker.number] + 1 if is_early else 0
-        delay_s = min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** (early - 1)) if early else 0.0
-        self._due[worker.number] = now + delay_s
+        is_early = worker.ready_at is None or monotonic() - worker.ready_at < SETTLED_S
+        delay_s = self._put_off(worker.number, is_early=is_early)
         _log.log(
             logging.ERROR if status else logging.INFO,
             "a worker has ended, and is started again",
             extra={"worker": worker.name, "pid": worker.pid, "status": status, "after_s": round(delay_s, 1)},
         )
+
+    def _put_off(self, number: int, *, is_early: bool) -> float:
+        """Have a worker started again; returns in how many seconds."""
+        early = self._early_deaths[number] = self._early_deaths[number] + 1 if is_early else 0
+        # The power is bounded too: after some hours it would be no number any more.
+        delay_s = min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** min(early - 1, 30)) if early else 0.0
+        self._due[number] = monotonic() + delay_s
+        return delay_s
 
     def _signalled(self, number: int) -> None:
         if number in _STOPPING:
@@ -283,7 +299,11 @@ class _Supervisor:
         while self._replacing and self._replacing[0] not in self._workers:
             self._replacing.popleft()
         if self._replacing:
-            self._start(self._replacing[0].number)
+            try:
+                self._start(self._replacing[0].number)
+            except OSError as error:
+                _log.error("no room for a new worker, the old ones stay: %s", error.strerror)
+                self._replacing.clear()
 
     def _go_on_replacing(self, gone: _Worker) -> None:
         """One of the two workers of a number is gone: the old one, and then it is the turn of the next; or the new one,

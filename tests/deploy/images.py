@@ -86,6 +86,7 @@ class Compose:
     project: str
     file: Path
     environment: Mapping[str, str]
+    more_files: tuple[Path, ...] = ()
 
     def __call__(self, *arguments: str) -> str:
         """What a command prints; it has to succeed."""
@@ -95,8 +96,9 @@ class Compose:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """As it ends."""
+        files = [part for file in (self.file, *self.more_files) for part in ("--file", str(file))]
         return subprocess.run(
-            [self.program, "--project-name", self.project, "--file", str(self.file), *arguments],
+            [self.program, "--project-name", self.project, *files, *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,

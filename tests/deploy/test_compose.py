@@ -112,8 +112,8 @@ def test_the_file_is_understood(tmp_path: Path) -> None:
         }
     assert found["services"]["registry-1"]["environment"] == found["services"]["registry-2"]["environment"]
     assert all(secret["file"] for secret in found["secrets"].values())
-    tls = compose.run("--file", "deploy/compose/tls.yml", "config")
-    assert tls.returncode == 0 and "443:443" in tls.stdout
+    with_tls = Compose(program, compose.docker, "understood", compose.file, {}, (ROOT / "deploy/compose/tls.yml",))
+    assert '"target": 443' in json.dumps(with_tls.config()["services"]["proxy"]["ports"])
 
 
 def secrets_in(folder: Path) -> dict[str, str]:

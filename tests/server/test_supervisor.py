@@ -1,6 +1,7 @@
 """Several workers under a supervisor: none is missed for long, none outlives it, a stop loses nothing. CR-05, CR-42."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -10,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from registry.server import supervisor
 from registry.server.supervisor import apart
 from tests.certificates import Pair, make_pair
 from tests.running import wait_until
@@ -203,6 +206,28 @@ def test_who_dies_at_once_is_started_again_ever_more_slowly(start_crew: StartCre
     assert len(workers_of(crew)) == COUNT
 
 
+def test_no_death_is_one_too_many() -> None:
+    """The wait stays what it is, however often a worker has died at its start."""
+    crew = supervisor._Supervisor(cast("Any", None), 1, [], 0, 1)
+    waits = [crew._put_off(1, is_early=True) for _ in range(5000)]
+    assert waits[0] == supervisor.RESTART_FIRST_S and set(waits[10:]) == {supervisor.RESTART_MAX_S}
+
+
+def test_where_no_process_can_be_made_it_is_tried_again(start_crew: StartCrew) -> None:
+    """A full table of processes ends nobody who runs."""
+    crew = start_crew()
+    limits = resource.prlimit(crew.process.pid, resource.RLIMIT_NOFILE)
+    # A worker needs a pair of sockets; without room for them it cannot be started.
+    resource.prlimit(crew.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    os.kill(workers_of(crew)[0], signal.SIGKILL)
+    assert crew.logs.get(timeout=20)["text"] == "a worker has ended, and is started again"
+    assert crew.logs.get(timeout=20)["text"] == "the system has no room for another process"
+    assert b" 200 " in ask(crew)
+    resource.prlimit(crew.process.pid, resource.RLIMIT_NOFILE, limits)
+    crew.wait_for("worker started")
+    assert len(workers_of(crew)) == COUNT
+
+
 def test_a_worker_that_is_told_to_end_does_so_after_its_requests_and_is_replaced(start_crew: StartCrew) -> None:
     crew = start_crew()
     with start_upload(crew) as upload:
@@ -244,6 +269,18 @@ def test_workers_are_replaced_one_by_one_and_nobody_notices(start_crew: StartCre
         assert b'"body": "helloworld"' in read_all(upload, silence_s=10)
         wait_until(lambda: len(workers_of(crew)) == COUNT and not set(before) & set(workers_of(crew)))
     assert b" 200 " in ask(crew)
+
+
+def test_who_has_just_come_to_a_replaced_worker_is_still_answered(start_crew: StartCrew) -> None:
+    """A connection that was accepted, and whose first request is on its way, is not cut."""
+    crew = start_crew()
+    clients = [crew.connect() for _ in range(2 * COUNT)]
+    crew.signal(signal.SIGUSR2)
+    crew.wait_for("draining")
+    for client in clients:
+        with client:
+            client.sendall(GET)
+            assert b" 200 " in read_all(client, silence_s=10)
 
 
 def test_new_workers_that_cannot_start_replace_nobody(start_crew: StartCrew, tmp_path: Path) -> None:
