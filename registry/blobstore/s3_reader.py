@@ -18,6 +18,8 @@ from registry.core.errors import ContentCorrupt, Unavailable
 from registry.core.limits import CHUNK_BYTES
 
 OPEN_ANSWERS = 64
+PIECE_BYTES = CHUNK_BYTES // 2
+"""Bytes that are read at once: what is on its way to many clients is in memory."""
 RESUMES_MAX = 3
 """How often in a row an answer may break off without a byte."""
 
@@ -116,7 +118,7 @@ class S3Reader:
             while offset < end:
                 if answer is None:
                     answer = await self._ask(offset, end)
-                piece = await self.answers.read(answer, min(CHUNK_BYTES, end - offset))
+                piece = await self.answers.read(answer, min(PIECE_BYTES, end - offset))
                 if piece:
                     yield piece
                     offset, breaks = offset + len(piece), 0
