@@ -9,7 +9,6 @@ import random
 import threading
 from collections.abc import Callable
 
-import psycopg
 from sqlalchemy import Engine, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -52,6 +51,8 @@ class Notices:
             self._thread.join()
 
     def _run(self) -> None:
+        import psycopg
+
         while not self._closed.is_set():
             try:
                 self._follow()
@@ -60,6 +61,8 @@ class Notices:
                 self._closed.wait(random.uniform(*RECONNECT_S))  # noqa: S311 - so that not all nodes come back at once
 
     def _follow(self) -> None:
+        import psycopg
+
         held = self._engine.raw_connection()
         try:
             connection = held.driver_connection
