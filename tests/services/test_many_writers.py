@@ -200,7 +200,7 @@ async def delete_repository(site: Site, node: House, rng: random.Random) -> None
 
 
 async def collect(site: Site, node: House, rng: random.Random) -> None:
-    """Blobs that nothing refers to, as if every lease were over: pushes that counted on one are told that it is gone."""
+    """Blobs that nothing refers to, as if every lease were over: pushes that counted on one are told so."""
     now = node.now + 2 * LEASE_MS
     await node.database.write(lambda connection: collection.review(connection, now=now, count=100))
 
