@@ -15,5 +15,5 @@ def append(connection: Connection, events: list[Event], *, now: int) -> None:
 
 def trim(connection: Connection, *, before: int, count: int) -> int:
     """Remove up to `count` events older than `before` (ms since 1970); returns how many."""
-    old = select(outbox.c.id).where(outbox.c.created_at < before).limit(count)
+    old = select(outbox.c.id).where(outbox.c.created_at < before).limit(count).with_for_update(skip_locked=True)
     return connection.execute(delete(outbox).where(outbox.c.id.in_(old))).rowcount

@@ -163,7 +163,7 @@ def expired(connection: Connection, account_id: int, *, now: int) -> list[int]:
 
 def remove_expired(connection: Connection, *, before: int, count: int) -> int:
     """Remove up to `count` tokens that expired before a time; returns how many."""
-    old = select(tokens.c.id).where(tokens.c.expires_at < before).limit(count)
+    old = select(tokens.c.id).where(tokens.c.expires_at < before).limit(count).with_for_update(skip_locked=True)
     return len(remove(connection, list(connection.execute(old).scalars())))
 
 

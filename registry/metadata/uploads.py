@@ -229,6 +229,7 @@ def lengthen(connection: Connection, upload_id: str, *, expires_at: int) -> None
 def forget_finished(connection: Connection, *, now: int, count: int) -> int:
     """Remove up to `count` finished uploads that need not be remembered any more; returns how many."""
     old = select(uploads.c.id).where(uploads.c.state == "finished", uploads.c.expires_at < now).limit(count)
+    old = old.with_for_update(skip_locked=True)
     return connection.execute(delete(uploads).where(uploads.c.id.in_(old))).rowcount
 
 
@@ -236,7 +237,10 @@ def abandon_orphans(connection: Connection, *, before: int, now: int, count: int
     """Objects that were begun before a time and that no upload will become are dead; up to `count`."""
     named = select(uploads.c.id).where(uploads.c.object_id == objects.c.id).exists()
     orphans = (
-        select(objects.c.id).where(objects.c.state == "uploading", objects.c.created_at < before, ~named).limit(count)
+        select(objects.c.id)
+        .where(objects.c.state == "uploading", objects.c.created_at < before, ~named)
+        .limit(count)
+        .with_for_update(skip_locked=True)
     )
     dead = update(objects).where(objects.c.id.in_(orphans), objects.c.state == "uploading")
     return connection.execute(dead.values(state="dead", dead_at=now)).rowcount
@@ -247,7 +251,7 @@ def forget_transfers(connection: Connection, *, count: int) -> int:
     is live or gone."""
     going_on = select(uploads.c.id).where(uploads.c.id == transfers.c.upload_id, uploads.c.state != "finished").exists()
     unsettled = select(objects.c.id).where(objects.c.id == transfers.c.object_id, objects.c.state != "live").exists()
-    over = select(transfers.c.upload_id).where(~going_on, ~unsettled).limit(count)
+    over = select(transfers.c.upload_id).where(~going_on, ~unsettled).limit(count).with_for_update(skip_locked=True)
     return connection.execute(delete(transfers).where(transfers.c.upload_id.in_(over))).rowcount
 
 

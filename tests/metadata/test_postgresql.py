@@ -18,7 +18,7 @@ from tests.running import wait_until
 pytestmark = pytest.mark.anyio
 
 ADD = text("INSERT INTO outbox (created_at, event) VALUES (:number, 'x')")
-INSTALL = text("INSERT INTO installation VALUES (1, 'a', 'b', 0, 0)")
+INSTALL = text("INSERT INTO installation (id, identity, boot_id, created_at) VALUES (1, 'a', 'b', 0)")
 PID = text("SELECT pg_backend_pid()")
 
 

@@ -104,7 +104,7 @@ def test_one_of_many_migrates(tmp_path: Path, cluster: Cluster, name: str) -> No
     """`depotry migrate` by four processes at once: one does it, the others find nothing to do."""
     command = [*flags(tmp_path, "migrate"), "--database", cluster.url(name)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    answers = [process.communicate(timeout=60)[0] for process in running]
+    answers = [process.communicate(timeout=110)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 4
     assert len([answer for answer in answers if "was empty" in answer]) == 1
 

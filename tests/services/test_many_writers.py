@@ -20,7 +20,7 @@ from registry.core.digest import Digest
 from registry.core.errors import OurFault, RegistryError, TooManyRequests
 from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
 from registry.core.names import AccountName, Reference, RepositoryName, Tag
-from registry.metadata import access, accounts, blobs, locks, repositories
+from registry.metadata import access, accounts, blobs, collection, locks, repositories
 from registry.metadata.accounts import USER, NewAccount
 from registry.metadata.database import Connection, Database
 from registry.metadata.postgresql import PostgresqlDatabase
@@ -199,6 +199,12 @@ async def delete_repository(site: Site, node: House, rng: random.Random) -> None
     await site.repositories(node).delete(rng.choice(NAMES), ADMIN)
 
 
+async def collect(site: Site, node: House, rng: random.Random) -> None:
+    """Blobs that nothing refers to, as if every lease were over: pushes that counted on one are told so."""
+    now = node.now + 2 * LEASE_MS
+    await node.database.write(lambda connection: collection.review(connection, now=now, count=100))
+
+
 async def change_team(site: Site, node: House, rng: random.Random) -> None:
     """Somebody joins, leaves, or the team goes and comes again."""
     admin, place = site.accounts(node), ("acme", rng.choice(TEAMS))
@@ -243,6 +249,7 @@ ALL_STEPS: tuple[Step, ...] = (
     delete_blob,
     look,
     delete_repository,
+    collect,
     change_team,
     change_member,
     change_role,
@@ -462,7 +469,7 @@ async def test_logins_are_limited_and_end_with_the_password(backend: Backend, pa
 async def test_revisions_have_no_gaps(backend: Backend) -> None:
     """Who reads changes while they are made never sees a later one before an earlier one."""
     database: Database = backend.new()
-    insert = text("INSERT INTO installation VALUES (1, 'a', 'b', 0, 0)")
+    insert = text("INSERT INTO installation (id, identity, boot_id, created_at) VALUES (1, 'a', 'b', 0)")
     await database.write(lambda connection: connection.execute(insert).rowcount)
 
     def change(connection: Connection) -> None:
