@@ -84,7 +84,7 @@ def upgrade() -> None:
     op.add_column("installation", sa.Column("moved_at", sa.BigInteger(), nullable=True))
     # Counted by the newer version only; for it, what the previous one has counted still runs.
     op.add_column("login_failures", sa.Column("failed", sa.Integer(), nullable=False, server_default="0"))
-    # Referrers are listed by id. Nothing asks who made a repository, but for the row that is found by name.
+    # Referrers are listed by id.
     op.create_index(
         "ix_manifests_repository_id_subject_digest_id",
         "manifests",
@@ -92,7 +92,9 @@ def upgrade() -> None:
         unique=False,
     )
     op.drop_index("ix_manifests_repository_id_subject_digest", "manifests")
-    op.drop_index("ix_repositories_created_by", "repositories")
+    # In the order in which they are locked when their repository goes.
+    op.create_index("ix_uploads_repository_id_id", "uploads", ["repository_id", "id"], unique=False)
+    op.drop_index("ix_uploads_repository_id", "uploads")
     op.add_column("blobs", sa.Column("review_at", sa.BigInteger(), nullable=True, server_default="0"))
     # 0: what is stored already, and what the previous version stores while both run, is looked at once.
     some = sa.text("review_at IS NOT NULL")

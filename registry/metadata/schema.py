@@ -152,6 +152,7 @@ repositories = Table(
     Column("deleted_at", BigInteger, nullable=True),
     Index("ix_repositories_namespace_id_name", "namespace_id", "name"),
     Index("ix_repositories_visibility_name", "visibility", "name"),
+    Index("ix_repositories_created_by", "created_by"),
     sqlite_autoincrement=True,
 )
 """`namespace_id` is NULL for what belongs to the instance. One that was deleted has lost its name, and is emptied."""
@@ -400,7 +401,7 @@ uploads = Table(
     Column("owner_id", BigId, ForeignKey("accounts.id"), nullable=True),
     CheckConstraint("state IN ('open', 'finalizing', 'finished')", name="state"),
     Index("ix_uploads_expires_at", "expires_at"),
-    Index("ix_uploads_repository_id", "repository_id"),
+    Index("ix_uploads_repository_id_id", "repository_id", "id"),
     Index("ix_uploads_object_id", "object_id"),
     Index("ix_uploads_owner_id_state_expires_at", "owner_id", "state", "expires_at"),
     comment="Uploads in progress, and for a while the finished ones, so that a repeated request gets its answer.",
