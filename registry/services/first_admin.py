@@ -35,7 +35,10 @@ async def ensure(accounts: Accounts, given: Path | None, written: Path) -> First
     try:
         await accounts.add_user(NAME, password, STARTER, is_admin=True)
     except AccountNameInvalid:
-        # Another process that started at the same time was quicker, or a user has the name.
+        # Another process that started at the same time was quicker, or a user has the name. If it was one with this
+        # folder, the file holds the right password; if it was another node, nobody must be told this one.
+        if given is None and not await accounts.has_password(NAME, password):
+            written.unlink(missing_ok=True)
         return None
     return FirstAdmin(None, given) if given is not None else FirstAdmin(password, written)
 
