@@ -122,8 +122,7 @@ class S3Store:
             return
         with suppress(UploadUnknown):
             transfer = await self._ledger.take(upload_id)
-            await self._shop.clear(transfer.object_id)
-            await self._ledger.remove(transfer.hold)
+            await self._shop.give_up(transfer.hold)
 
     async def stat(self, key: ObjectKey) -> BlobInfo | None:
         """Name and actual size of a published object, or None. Raises Unavailable."""

@@ -142,15 +142,14 @@ class S3Upload:
         """Remove what it has left at the service, and forget it. Raises Unavailable, UploadBusy."""
         await self.lease.require()
         await self._stop_sending()
-        await self.shop.clear(self.object_id)
-        await self.shop.ledger.remove(self.lease.hold)
+        await self.shop.give_up(self.lease.hold)
 
     async def lost(self) -> UploadUnknown:
-        """The service has lost what it had acknowledged: the client has to begin again. Returns what to raise."""
+        """The service has lost what it had acknowledged, or another session has published it: the client has to begin
+        again, or finds it finished. Returns what to raise."""
         self._is_lost = True
         with suppress(RegistryError):
-            await self.shop.clear(self.object_id)
-            await self.shop.ledger.remove(self.lease.hold)
+            await self.shop.give_up(self.lease.hold)
         return UploadUnknown("the S3 service has lost a part of this upload; begin again")
 
     async def start_over(self) -> None:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from registry.blobstore.ledger import LEASE_MS, Part
 from registry.blobstore.resumable_hash import ResumableHash
 from registry.blobstore.s3_client import Direct, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, Keys
+from registry.blobstore.s3_workshop import Workshop
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ContentCorrupt, DigestMismatch, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
@@ -233,6 +235,79 @@ async def test_cr06_a_zombie_changes_nothing_after_a_takeover(parts: World, then
     info = await session.commit(Digest.of(content))
     assert await read(parts.backend.store, info.key) == content
     assert_tidy(parts, info)
+
+
+async def taken_over(world: World, upload_id: str, object_id: int, content: bytes) -> BlobInfo:
+    """Another node takes the upload after the lease, and finishes it from where it is recorded."""
+    world.ahead_ms += LEASE_MS + 1
+    session = await world.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content[session.offset :]])
+    return await session.commit(Digest.of(content))
+
+
+async def test_cr06_a_zombie_whose_part_comes_too_late_removes_nothing(
+    parts: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told that there is no such multipart upload: because another session has published the object."""
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id = new_id(), new_key(content).object_id
+    client, goes_on, put_part = parts.clients[0], threading.Event(), S3Client.put_part
+
+    def late(*arguments: Any) -> str:
+        assert goes_on.wait(30)
+        return put_part(client, *arguments)
+
+    monkeypatch.setattr(client, "put_part", late)
+    zombie = await parts.backend.store.create_upload(upload_id, object_id)
+    await zombie.write([content[: BORDER + 500]])
+    await wait_for(lambda: len(parts.multiparts()) == 1)
+    info = await taken_over(parts, upload_id, object_id, content)
+    goes_on.set()
+    with pytest.raises((UploadBusy, UploadUnknown)):
+        await zombie.commit(Digest.of(content[: BORDER + 500]))
+    assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("size", [1000, BORDER + 1000])
+@pytest.mark.parametrize("ending", ["abort", "mismatch", "remove"])
+async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
+    parts: World, monkeypatch: pytest.MonkeyPatch, size: int, ending: str
+) -> None:
+    """It had the right when it looked, and loses it before its first request."""
+    content = sample(size)
+    upload_id, object_id = await begun(parts, content)
+    store, infos = parts.backend.store, []
+    clear = Workshop.clear
+
+    async def late(shop: Workshop, cleared: int) -> None:
+        if not infos:
+            infos.append(None)
+            with suppress(UploadBusy, UploadUnknown):
+                infos[0] = await taken_over(parts, upload_id, object_id, content)
+        await clear(shop, cleared)
+
+    monkeypatch.setattr(Workshop, "clear", late)
+    with suppress(UploadBusy, UploadUnknown, DigestMismatch):
+        if ending == "remove":
+            await store.remove_upload(upload_id)
+        else:
+            session = await store.resume_upload(upload_id, object_id)
+            await (session.abort() if ending == "abort" else session.commit(Digest.of(b"other")))
+    [info] = infos
+    # Whoever was told that it is published reads it.
+    if info is not None:
+        assert await read(store, info.key) == content
+    assert_tidy(parts, *filter(None, infos))
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Without stopping the loop."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not come")
 
 
 @pytest.mark.parametrize("size", [1000, BORDER + 1000])
