@@ -328,6 +328,19 @@ async def test_cr06_a_zombie_that_had_begun_to_publish_writes_to_another_key(par
     assert_tidy(parts, info)
 
 
+async def test_cr06_a_zombie_that_writes_in_one_request_does_not_hit_what_became_of_parts(parts: World) -> None:
+    """It had begun to publish little; whoever took over has got more, enough for parts."""
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id = await begun(parts, content[:1000])
+    transfer = await parts.ledger.take(upload_id)
+    assert await parts.ledger.begin_publishing(transfer.hold, Digest.of(content[:1000]))
+    info = await taken_over(parts, upload_id, object_id, content)
+    parts.clients[0].put(Keys(parts.location.prefix).object(object_id), content[:1000], 1000)
+    assert await read(parts.backend.store, info.key) == content
+    await parts.backend.store.delete(object_id, None)
+    assert_tidy(parts, info)
+
+
 @pytest.mark.parametrize("size", [1000, BORDER + 1000])
 async def test_i7_a_crash_between_publishing_and_its_record_converges(parts: World, size: int) -> None:
     """The object is complete under its key, and the ledger does not know: a repeated commit finds it, and so does
