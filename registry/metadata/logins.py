@@ -53,6 +53,7 @@ def count_attempt(connection: Connection, subjects: list[str], *, now: int, wind
 
 def fail(connection: Connection, subjects: list[str]) -> None:
     """The attempt has ended, and was wrong: it stands."""
+    _lock(connection, subjects)
     connection.execute(
         update(login_failures).where(login_failures.c.subject.in_(subjects)).values(failed=login_failures.c.failed + 1)
     )
@@ -60,13 +61,18 @@ def fail(connection: Connection, subjects: list[str]) -> None:
 
 def forgive(connection: Connection, subjects: list[str]) -> None:
     """The attempt was none: take it back from each subject."""
-    in_order = select(login_failures.c.subject).where(login_failures.c.subject.in_(subjects))
-    connection.execute(in_order.order_by(login_failures.c.subject).with_for_update())
+    _lock(connection, subjects)
     connection.execute(
         update(login_failures)
         .where(login_failures.c.subject.in_(subjects), login_failures.c.attempts > 0)
         .values(attempts=login_failures.c.attempts - 1)
     )
+
+
+def _lock(connection: Connection, subjects: list[str]) -> None:
+    """In their order, as they are counted: an UPDATE takes its rows in any."""
+    in_order = select(login_failures.c.subject).where(login_failures.c.subject.in_(subjects))
+    connection.execute(in_order.order_by(login_failures.c.subject).with_for_update())
 
 
 def clear(connection: Connection, subject: str) -> None:
