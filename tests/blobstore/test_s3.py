@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from registry.blobstore import resumable_hash, s3_lease, s3_reader
+from registry.blobstore import resumable_hash, s3, s3_lease, s3_reader
 from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
 from registry.blobstore.ledger import LEASE_MS, Part
 from registry.blobstore.resumable_hash import ResumableHash
@@ -479,6 +479,21 @@ async def test_a_direct_url_ends(versitygw: S3Service, tmp_path: Path) -> None:
         assert url is not None
         wait_until(lambda: httpx2.get(url).status_code == 403, what="the end of the URL")
         assert await store.direct_url(key) != url
+
+
+async def test_a_long_direct_url_is_kept_for_minutes(
+    versitygw: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credentials that signed it may end long before it."""
+    async with World.open(versitygw, tmp_path, direct=Direct(None, 86_400)) as world:
+        made: list[None] = []
+        direct_url = world.clients[0].direct_url
+        monkeypatch.setattr(world.clients[0], "direct_url", lambda *given: (made.append(None), direct_url(*given))[1])
+        key = new_key(b"content")
+        for now, count in ((1000.0, 1), (1299.0, 1), (1300.0, 2)):
+            monkeypatch.setattr(s3, "monotonic", lambda now=now: now)
+            await world.backend.store.direct_url(key)
+            assert len(made) == count
 
 
 async def test_a_long_end_of_a_session_keeps_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
