@@ -274,8 +274,8 @@ class S3Upload:
         await self.shop.discard(*tails)
 
     async def _change_object(self) -> None:
-        """Let the parts become a new object, whose key nobody else writes. What was recorded, no more than a tail, is in
-        the first part."""
+        """Let the parts become a new object, whose key nobody else writes. What was recorded, no more than a tail, is
+        in the first part."""
         tails = self.tail_keys()
         self.object_id = await self.shop.ledger.replace_object(self.lease.hold)
         self.multipart_id = self._tail = None

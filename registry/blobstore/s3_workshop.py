@@ -82,9 +82,9 @@ class Workshop:
             after = listed[-1].key
 
     async def give_up(self, hold: Hold) -> None:
-        """End an upload, and then remove all that there is of it. Raises UploadBusy, and then nothing is removed: a look
-        at the lease before would not do, because a process may stop between the two for as long as it likes. Raises
-        Unavailable; what is left then goes with its object, which is dead."""
+        """End an upload, and then remove all that there is of it. Raises UploadBusy, and then nothing is removed: to
+        look at the lease before would not do, because a process may stop between the two for as long as it likes.
+        Raises Unavailable; what is left then goes with its object, which is dead."""
         await self.clear(await self.ledger.give_up(hold))
 
     async def clear(self, object_id: int) -> None:

@@ -1,7 +1,8 @@
 """The ledger of an object store's uploads, on the database. Each step is one short transaction.
 
 Taking an upload, beginning to publish it and giving it up are durable: were they forgotten by a database that fails
-over, two holders could have the same epoch, and what was removed could still be published. What the other steps record can be found out, or sent, again.
+over, two holders could have the same epoch, and what was removed could still be published. What the other steps record
+can be found out, or sent, again.
 """
 
 from dataclasses import dataclass
