@@ -132,6 +132,11 @@ class TransferLedger(Protocol):
         """Give the upload a new object, and no bytes; returns the new object's id. The old object is dead."""
         ...
 
+    async def give_up(self, hold: Hold) -> int:
+        """Forget an upload, and let its object be dead, before any of its remains are removed: whoever has lost the
+        right without knowing would remove what another session has published. Returns the object's id."""
+        ...
+
     async def remove(self, hold: Hold) -> None:
         """Forget an upload whose remains have been removed. Succeeds when it is gone already."""
         ...

@@ -37,6 +37,9 @@ CONNECTIONS = CALL_THREADS + SEND_THREADS + OPEN_ANSWERS
 STRAY_AGE_MS = 24 * 3_600_000
 """What an upload may have left at the service is looked at once it is older: a session may be about to record it."""
 URLS_CACHED = 4096
+URLS_KEPT_S = 300
+"""A URL ends with the credentials of a role that signed it, whatever it says. The library gets new ones when these
+count for ten more minutes, so what is given out counts for five at least."""
 PAGE = 1000
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -122,8 +125,7 @@ class S3Store:
             return
         with suppress(UploadUnknown):
             transfer = await self._ledger.take(upload_id)
-            await self._shop.clear(transfer.object_id)
-            await self._ledger.remove(transfer.hold)
+            await self._shop.give_up(transfer.hold)
 
     async def stat(self, key: ObjectKey) -> BlobInfo | None:
         """Name and actual size of a published object, or None. Raises Unavailable."""
@@ -163,7 +165,8 @@ class S3Store:
             await self._ledger.remove(transfer.hold)
 
     async def direct_url(self, key: ObjectKey) -> str | None:
-        """A presigned URL, the same one for half of its life; None where clients are not sent to the service."""
+        """A presigned URL, the same one for half of its life, and some minutes at most; None where clients are not sent
+        to the service."""
         direct = self._direct
         if direct is None:
             return None
@@ -173,7 +176,7 @@ class S3Store:
             return known
         # In a thread: the credentials of a role may have to be fetched again.
         url = await self._shop.calls.run(self._client.direct_url, self._keys.object(key.object_id), direct)
-        self._urls[key.object_id] = (url, now + direct.ttl_s / 2)
+        self._urls[key.object_id] = (url, now + min(direct.ttl_s / 2, URLS_KEPT_S))
         self._urls.move_to_end(key.object_id)
         if len(self._urls) > URLS_CACHED:
             self._urls.popitem(last=False)

@@ -62,6 +62,8 @@ class S3Upload:
         self._file: SpoolFile | None = None
         self._full: _FullPart | None = None
         self._is_lost = False
+        # A session before may still be writing the whole object in one request, which nobody can stop.
+        self._is_written_in_one = transfer.publishing is not None and not self.has_parts
 
     async def append(self, pieces: list[Bytes]) -> None:
         """Hash the pieces and write them to the spool; full parts are sent meanwhile. When it raises, `offset` says
@@ -104,6 +106,8 @@ class S3Upload:
     async def put_part(self, number: int, file: SpoolFile) -> Part:
         """Send a file as a part. Raises Unavailable, UploadBusy; PartsLost if the service has lost the others."""
         await self.lease.require()
+        if self._is_written_in_one:
+            await self._change_object()
         shop, key = self.shop, self.shop.keys.object(self.object_id)
         multipart_id = self.multipart_id or await self._begin_multipart(key)
         etag = await shop.sends.run(shop.client.put_part, key, multipart_id, number, file.body(), file.size)
@@ -142,15 +146,14 @@ class S3Upload:
         """Remove what it has left at the service, and forget it. Raises Unavailable, UploadBusy."""
         await self.lease.require()
         await self._stop_sending()
-        await self.shop.clear(self.object_id)
-        await self.shop.ledger.remove(self.lease.hold)
+        await self.shop.give_up(self.lease.hold)
 
     async def lost(self) -> UploadUnknown:
-        """The service has lost what it had acknowledged: the client has to begin again. Returns what to raise."""
+        """The service has lost what it had acknowledged, or another session has published it: the client has to begin
+        again, or finds it finished. Returns what to raise."""
         self._is_lost = True
         with suppress(RegistryError):
-            await self.shop.clear(self.object_id)
-            await self.shop.ledger.remove(self.lease.hold)
+            await self.shop.give_up(self.lease.hold)
         return UploadUnknown("the S3 service has lost a part of this upload; begin again")
 
     async def start_over(self) -> None:
@@ -164,6 +167,7 @@ class S3Upload:
         self.multipart_id = self._tail = None
         self.has_parts = False
         self._number = 1
+        self._is_written_in_one = False
         self._hash = ResumableHash.begin(self.algorithm)
         self.close_files()
 
@@ -267,6 +271,16 @@ class S3Upload:
         self.has_parts = True
         self._recorded += part.size - before
         self._tail = None
+        await self.shop.discard(*tails)
+
+    async def _change_object(self) -> None:
+        """Let the parts become a new object, whose key nobody else writes. What was recorded, no more than a tail, is
+        in the first part."""
+        tails = self.tail_keys()
+        self.object_id = await self.shop.ledger.replace_object(self.lease.hold)
+        self.multipart_id = self._tail = None
+        self._recorded = 0
+        self._is_written_in_one = False
         await self.shop.discard(*tails)
 
     async def _begin_multipart(self, key: str) -> str:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.blobstore.base import BlobInfo, ObjectKey
-from registry.blobstore.ledger import Clock, TransferLedger
+from registry.blobstore.ledger import Clock, Hold, TransferLedger
 from registry.blobstore.s3_client import S3Client
 from registry.blobstore.s3_keys import Keys, PartSizes
 from registry.blobstore.s3_reader import Answers, S3Reader
@@ -81,8 +81,14 @@ class Workshop:
                 await self.calls.run(self.client.delete, each.key)
             after = listed[-1].key
 
+    async def give_up(self, hold: Hold) -> None:
+        """End an upload, and then remove all that there is of it. Raises UploadBusy, and then nothing is removed: to
+        look at the lease before would not do, because a process may stop between the two for as long as it likes.
+        Raises Unavailable; what is left then goes with its object, which is dead."""
+        await self.clear(await self.ledger.give_up(hold))
+
     async def clear(self, object_id: int) -> None:
-        """Remove all that there is of an object. Raises Unavailable."""
+        """Remove all that there is of an object that is dead. Raises Unavailable."""
         steps = (
             self.calls.run(self.client.delete, self.keys.object(object_id)),
             self.delete_tails(object_id),

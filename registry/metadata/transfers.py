@@ -117,6 +117,7 @@ _REPLACE = (
     )
 )
 _OBJECT_OF_UPLOAD = update(uploads).where(uploads.c.id == bindparam("upload")).values(object_id=bindparam("fresh"))
+_OBJECT_NAMED = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload"))
 _REMOVE = delete(transfers).where(*_HELD)
 _UNFINISHED = (
     select(transfers.c.upload_id)
@@ -228,6 +229,21 @@ def replace_object(connection: Connection, upload_id: str, *, held: int, now: in
     _step(connection, _REPLACE, upload_id, held, fresh=fresh)
     connection.execute(_NO_PARTS, {"upload": upload_id})
     return fresh
+
+
+def give_up(connection: Connection, upload_id: str, *, held: int, now: int) -> int:
+    """Forget it for good; returns its object, which is dead from this commit on, so nobody can have made it live or
+    will. An upload that still names the object gets an empty one. Raises UploadBusy."""
+    row = find(connection, upload_id)
+    if row is None or row.epoch != held:
+        raise UploadBusy("another session has taken this upload")
+    if connection.execute(_OBJECT_NAMED, {"upload": upload_id}).scalar() == row.object_id:
+        created = connection.execute(insert(objects), {"state": "uploading", "created_at": now})
+        connection.execute(_OBJECT_OF_UPLOAD, {"upload": upload_id, "fresh": created.inserted_primary_key[0]})  # type: ignore[index]
+    blobs.abandon(connection, row.object_id, now=now)
+    if connection.execute(_REMOVE, {"upload": upload_id, "held": held}).rowcount != 1:
+        raise UploadBusy("another session has taken this upload")
+    return row.object_id
 
 
 def remove(connection: Connection, upload_id: str, *, held: int) -> None:

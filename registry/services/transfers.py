@@ -1,7 +1,8 @@
 """The ledger of an object store's uploads, on the database. Each step is one short transaction.
 
-Taking an upload and beginning to publish it are durable: were they forgotten by a database that fails over, two holders
-could have the same epoch. What the other steps record can be found out, or sent, again.
+Taking an upload, beginning to publish it and giving it up are durable: were they forgotten by a database that fails
+over, two holders could have the same epoch, and what was removed could still be published. What the other steps record
+can be found out, or sent, again.
 """
 
 from dataclasses import dataclass
@@ -107,6 +108,13 @@ class Transfers:
         return await self.database.write(
             lambda connection: transfers.replace_object(connection, hold.upload_id, held=hold.epoch, now=now),
             durable=False,
+        )
+
+    async def give_up(self, hold: Hold) -> int:
+        """Forget it, and let its object be dead. Raises UploadBusy."""
+        now = self.clock()
+        return await self.database.write(
+            lambda connection: transfers.give_up(connection, hold.upload_id, held=hold.epoch, now=now)
         )
 
     async def remove(self, hold: Hold) -> None:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from registry.blobstore import resumable_hash, s3_lease, s3_reader
+from registry.blobstore import resumable_hash, s3, s3_lease, s3_reader
 from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
 from registry.blobstore.ledger import LEASE_MS, Part
 from registry.blobstore.resumable_hash import ResumableHash
 from registry.blobstore.s3_client import Direct, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, Keys
+from registry.blobstore.s3_workshop import Workshop
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ContentCorrupt, DigestMismatch, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
@@ -235,6 +237,79 @@ async def test_cr06_a_zombie_changes_nothing_after_a_takeover(parts: World, then
     assert_tidy(parts, info)
 
 
+async def taken_over(world: World, upload_id: str, object_id: int, content: bytes) -> BlobInfo:
+    """Another node takes the upload after the lease, and finishes it from where it is recorded."""
+    world.ahead_ms += LEASE_MS + 1
+    session = await world.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content[session.offset :]])
+    return await session.commit(Digest.of(content))
+
+
+async def test_cr06_a_zombie_whose_part_comes_too_late_removes_nothing(
+    parts: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told that there is no such multipart upload: because another session has published the object."""
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id = new_id(), new_key(content).object_id
+    client, goes_on, put_part = parts.clients[0], threading.Event(), S3Client.put_part
+
+    def late(*arguments: Any) -> str:
+        assert goes_on.wait(30)
+        return put_part(client, *arguments)
+
+    monkeypatch.setattr(client, "put_part", late)
+    zombie = await parts.backend.store.create_upload(upload_id, object_id)
+    await zombie.write([content[: BORDER + 500]])
+    await wait_for(lambda: len(parts.multiparts()) == 1)
+    info = await taken_over(parts, upload_id, object_id, content)
+    goes_on.set()
+    with pytest.raises((UploadBusy, UploadUnknown)):
+        await zombie.commit(Digest.of(content[: BORDER + 500]))
+    assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("size", [1000, BORDER + 1000])
+@pytest.mark.parametrize("ending", ["abort", "mismatch", "remove"])
+async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
+    parts: World, monkeypatch: pytest.MonkeyPatch, size: int, ending: str
+) -> None:
+    """It had the right when it looked, and loses it before its first request."""
+    content = sample(size)
+    upload_id, object_id = await begun(parts, content)
+    store, infos = parts.backend.store, []
+    clear = Workshop.clear
+
+    async def late(shop: Workshop, cleared: int) -> None:
+        if not infos:
+            infos.append(None)
+            with suppress(UploadBusy, UploadUnknown):
+                infos[0] = await taken_over(parts, upload_id, object_id, content)
+        await clear(shop, cleared)
+
+    monkeypatch.setattr(Workshop, "clear", late)
+    with suppress(UploadBusy, UploadUnknown, DigestMismatch):
+        if ending == "remove":
+            await store.remove_upload(upload_id)
+        else:
+            session = await store.resume_upload(upload_id, object_id)
+            await (session.abort() if ending == "abort" else session.commit(Digest.of(b"other")))
+    [info] = infos
+    # Whoever was told that it is published reads it.
+    if info is not None:
+        assert await read(store, info.key) == content
+    assert_tidy(parts, *filter(None, infos))
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Without stopping the loop."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it does not come")
+
+
 @pytest.mark.parametrize("size", [1000, BORDER + 1000])
 async def test_cr06_a_zombie_that_had_begun_to_publish_writes_to_another_key(parts: World, size: int) -> None:
     """The ledger says that somebody began to write the final key; nobody can tell whether that request still comes. A
@@ -250,6 +325,19 @@ async def test_cr06_a_zombie_that_had_begun_to_publish_writes_to_another_key(par
     assert (info.key.object_id != object_id) == (size < BORDER)
     assert parts.calls()["GetObject"] - before >= 1
     assert await read(parts.backend.store, info.key) == content
+    assert_tidy(parts, info)
+
+
+async def test_cr06_a_zombie_that_writes_in_one_request_does_not_hit_what_became_of_parts(parts: World) -> None:
+    """It had begun to publish little; whoever took over has got more, enough for parts."""
+    content = sample(2 * BORDER + 1000)
+    upload_id, object_id = await begun(parts, content[:1000])
+    transfer = await parts.ledger.take(upload_id)
+    assert await parts.ledger.begin_publishing(transfer.hold, Digest.of(content[:1000]))
+    info = await taken_over(parts, upload_id, object_id, content)
+    parts.clients[0].put(Keys(parts.location.prefix).object(object_id), content[:1000], 1000)
+    assert await read(parts.backend.store, info.key) == content
+    await parts.backend.store.delete(object_id, None)
     assert_tidy(parts, info)
 
 
@@ -394,6 +482,21 @@ async def test_a_direct_url_ends(versitygw: S3Service, tmp_path: Path) -> None:
         while await store.direct_url(key) == url:
             assert asyncio.get_running_loop().time() < deadline
             await asyncio.sleep(0.05)
+
+
+async def test_a_long_direct_url_is_kept_for_minutes(
+    versitygw: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credentials that signed it may end long before it."""
+    async with World.open(versitygw, tmp_path, direct=Direct(None, 86_400)) as world:
+        made: list[None] = []
+        direct_url = world.clients[0].direct_url
+        monkeypatch.setattr(world.clients[0], "direct_url", lambda *given: (made.append(None), direct_url(*given))[1])
+        key = new_key(b"content")
+        for now, count in ((1000.0, 1), (1299.0, 1), (1300.0, 2)):
+            monkeypatch.setattr(s3, "monotonic", lambda now=now: now)
+            await world.backend.store.direct_url(key)
+            assert len(made) == count
 
 
 async def test_a_long_end_of_a_session_keeps_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ async def test_whoever_was_replaced_changes_nothing(house: House, ledger: Transf
         lambda hold: ledger.begin_publishing(hold, DIGEST),
         lambda hold: ledger.record_commit(hold, DIGEST, 100),
         ledger.replace_object,
+        ledger.give_up,
     ]
     for step in steps:
         with pytest.raises(UploadBusy):
