@@ -57,7 +57,7 @@ def has_content(connection: Connection) -> bool:
 
 def note_boot(connection: Connection, boot_id: str, *, skip: int) -> None:
     """Remember the boot of this machine. Where the database is a file of it, give out no object id within `skip` of the
-    newest one that is known; a database server did not boot with us, and makes ids durable (`uploads.begin`)."""
+    newest one that is known; a database server did not boot with us, and makes ids durable (`blobs.begin`)."""
     connection.execute(update(installation).values(boot_id=boot_id))
     if connection.dialect.name == "postgresql":
         return
