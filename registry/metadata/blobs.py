@@ -147,7 +147,7 @@ def begin(connection: Connection, *, now: int, digest: Digest | None = None) -> 
         # still writes under its name.
         connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
     row = {"state": "uploading", "digest": None if digest is None else digest.pack(), "created_at": now}
-    object_id: int = connection.execute(insert(connection, objects), row).inserted_primary_key[0]
+    object_id: int = connection.execute(insert(connection, objects), row).inserted_primary_key[0]  # type: ignore[index]
     return object_id
 
 
