@@ -237,4 +237,4 @@ def test_the_map_shows_every_room() -> None:
     text = (PACKAGE / "README.md").read_text(encoding="utf-8")
     for path in FILES:
         if path.name not in {"__init__.py", "__main__.py"}:
-            assert path.stem in text, f"{path.relative_to(PACKAGE)} is not on the map"
+            assert f"`{path.stem}`" in text, f"{path.relative_to(PACKAGE)} is not on the map"
