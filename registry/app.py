@@ -26,7 +26,7 @@ from registry.blobstore.base import BlobStore
 from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.observed import ObservedStore
 from registry.blobstore.several import SeveralStore
-from registry.config import Settings
+from registry.config import Settings, folder_of
 from registry.core.access import Visibility
 from registry.core.limits import MANIFESTS_HELD_BYTES
 from registry.jobs.runner import Runner
@@ -137,8 +137,7 @@ def open_blobs(settings: Settings, database: Database, clock: Clock) -> BlobStor
 def _store_at(url: str, settings: Settings, database: Database, clock: Clock) -> BlobStore:
     if url.startswith("s3:"):
         return _open_s3(url, settings, database, clock)
-    folder = Path(url.removeprefix("file:")).expanduser()
-    return FilesystemStore(folder, reserve_bytes=settings.storage_reserve_bytes)
+    return FilesystemStore(folder_of(url), reserve_bytes=settings.storage_reserve_bytes)
 
 
 def places_of(settings: Settings) -> Places:
@@ -152,7 +151,7 @@ def _name_of(url: str) -> str:
         place, _, options = url.partition("?")
         endpoints = parse_qs(options).get("endpoint", [])
         return place.rstrip("/") + "".join(f"?endpoint={endpoint.rstrip('/')}" for endpoint in endpoints)
-    return f"file:{Path(url.removeprefix('file:')).expanduser().resolve()}"
+    return f"file:{folder_of(url).resolve()}"
 
 
 def _open_s3(url: str, settings: Settings, database: Database, clock: Clock) -> BlobStore:

@@ -443,13 +443,13 @@ class Settings(BaseModel):
 
     @property
     def storage_url(self) -> str:
-        """`file:<path>`, with the default filled in."""
+        """`file:<path>` or `s3://…`, with the default filled in."""
         return self.storage or f"file:{self.data / 'blobs'}"
 
     @property
     def storage_path(self) -> Path:
-        """The folder of the blobs."""
-        return Path(self.storage_url.removeprefix("file:")).expanduser()
+        """The folder of the blobs, where they are not in S3."""
+        return folder_of(self.storage_url)
 
     @property
     def secret_path(self) -> Path:
@@ -482,6 +482,11 @@ class Settings(BaseModel):
     def toml(self) -> str:
         """`masked()` as a TOML file that `load` takes back."""
         return "".join(f"{name} = {_toml(value)}\n" for name, value in self.masked().items())
+
+
+def folder_of(storage: str) -> Path:
+    """The folder that a `file:<path>` names."""
+    return Path(storage.removeprefix("file:")).expanduser()
 
 
 def _shown(value: object) -> object:

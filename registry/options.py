@@ -34,7 +34,17 @@ def settings_options(command: Command) -> Command:
     )
 
 
-STORE_SETTINGS = ("data", "database", "database_password_file", "database_direct", "storage", "secret_file")
+STORE_SETTINGS = (
+    "data",
+    "database",
+    "database_password_file",
+    "database_direct",
+    "storage",
+    "storage_previous",
+    "s3_access_key_id",
+    "s3_secret_access_key_file",
+    "secret_file",
+)
 
 
 def store_options(command: Command) -> Command:

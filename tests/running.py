@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -36,6 +37,12 @@ def wait_until(condition: Callable[[], bool], *, limit_s: float = 30.0, what: st
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come about within {limit_s} s"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 ADMIN_PASSWORD = "correct horse battery"

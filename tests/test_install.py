@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.running import free_port
 
 ROOT = Path(__file__).parents[1]
 NOT_SOURCES = (
@@ -60,11 +61,6 @@ def copy_sources(target: Path) -> Path:
 def clean_environment(**extra: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEPOTRY_", "PYTHON"))}
     return kept | {"DEPOTRY_METRICS_PORT": "0"} | extra
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass(slots=True)

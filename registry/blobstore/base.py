@@ -11,12 +11,16 @@ Every method raises `Unavailable` (or `StorageFull`, one kind of it to a client)
 failure is never reported as absence.
 """
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from registry.core.digest import Algorithm, Bytes, Digest
+from registry.core.errors import UploadUnknown
+
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,12 @@ def boot_id() -> str | None:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return None
+
+
+def require_upload_id(upload_id: str) -> None:
+    """Raises UploadUnknown for a text that is no id of an upload, which may be anything."""
+    if _UPLOAD_ID.fullmatch(upload_id) is None:
+        raise UploadUnknown("no such upload")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
     depotry-store.json                       which installation the store belongs to
     uploads/<upload id>                      the bytes of an unfinished upload
-    uploads/<upload id>.part                 a copy that a commit is making of one session's share of an
-    upload sha256/<first two hex>/<hex>.<object id> a published object; sha512 likewise
+    uploads/<upload id>.part                 a copy that a commit is making of one session's share of an upload
+    sha256/<first two hex>/<hex>.<object id> a published object; sha512 likewise
 
 The truth about an upload is its file: its length is the offset, and whoever holds its `flock` may append. The
 lock goes with the process, and bytes that were appended stay. Nothing ever cuts a file or writes in the
@@ -38,6 +38,7 @@ from registry.blobstore.base import (
     UploadSession,
     Usage,
     boot_id,
+    require_upload_id,
 )
 from registry.blobstore.layout import (
     FILE_MODE,
@@ -59,7 +60,6 @@ from registry.core.limits import CHUNK_BYTES
 
 THREADS_DEFAULT = 8
 
-_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _UPLOAD_FILE = re.compile(r"([0-9a-f]{32})(?:\.part)?")
 _PROBE = b"depotry tries whether it can write here\n"
 
@@ -86,7 +86,7 @@ class FilesystemStore:
         self, upload_id: str, object_id: int, algorithm: Algorithm = Algorithm.SHA256
     ) -> UploadSession:
         """Begin an upload and hold it. Raises UploadBusy if the id exists, UploadUnknown if it is no id."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         upload = await self._hops.run(self._create, upload_id, object_id, undo=UploadFile.close)
         upload.trust(None, algorithm)
         return self._session(upload)
@@ -99,19 +99,19 @@ class FilesystemStore:
         checkpoint: Checkpoint | None = None,
     ) -> UploadSession:
         """Take up an upload at the end of its file. Raises UploadBusy or UploadUnknown."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         upload = await self._hops.run(self._resume, upload_id, object_id, checkpoint, undo=UploadFile.close)
         upload.trust(self._hashes.take(upload_id), algorithm)
         return self._session(upload)
 
     async def upload_offset(self, upload_id: str) -> int:
         """Length of the upload's file, in bytes. Raises UploadUnknown."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         return await self._hops.run(self._upload_size, upload_id)
 
     async def remove_upload(self, upload_id: str) -> None:
         """Remove an upload that nobody holds; nothing happens if it is gone. Raises UploadBusy."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         await self._hops.run(self._remove_upload, upload_id)
 
     async def stat(self, key: ObjectKey) -> BlobInfo | None:
@@ -352,8 +352,3 @@ class FileReader:
 
     def close(self) -> None:
         self.file.close()
-
-
-def _require_upload_id(upload_id: str) -> None:
-    if _UPLOAD_ID.fullmatch(upload_id) is None:
-        raise UploadUnknown("no such upload")

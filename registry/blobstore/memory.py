@@ -5,12 +5,20 @@ nothing can come between the steps of one.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, StoredObject, UploadSession, Usage
+from registry.blobstore.base import (
+    BlobInfo,
+    BlobReader,
+    Checkpoint,
+    ObjectKey,
+    StoredObject,
+    UploadSession,
+    Usage,
+    require_upload_id,
+)
 from registry.core.digest import Algorithm, Bytes, Digest, Hasher
 from registry.core.errors import (
     ContentCorrupt,
@@ -24,7 +32,6 @@ from registry.core.limits import CHUNK_BYTES, MIB
 
 CAPACITY_DEFAULT_BYTES = 1024 * MIB
 
-_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _BOOT_ID = "memory"
 
 
@@ -68,7 +75,7 @@ class MemoryStore:
         self, upload_id: str, object_id: int, algorithm: Algorithm = Algorithm.SHA256
     ) -> UploadSession:
         """Begin an upload and hold it. Raises UploadBusy if the id exists, UploadUnknown if it is no id."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         if upload_id in self._shelf.uploads:
             raise UploadBusy("an upload of this id exists")
         self._shelf.uploads[upload_id] = _Upload(algorithm, algorithm.hasher())
@@ -94,7 +101,7 @@ class MemoryStore:
 
     async def remove_upload(self, upload_id: str) -> None:
         """Remove an upload that nobody holds; nothing happens if it is gone. Raises UploadBusy."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         upload = self._shelf.uploads.get(upload_id)
         if upload is not None and upload.held:
             raise UploadBusy("another session holds this upload")
@@ -160,7 +167,7 @@ class MemoryStore:
             await session.suspend()
 
     def _upload(self, upload_id: str) -> _Upload:
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         upload = self._shelf.uploads.get(upload_id)
         if upload is None:
             raise UploadUnknown("no such upload")
@@ -264,8 +271,3 @@ class _Reader:
 
     async def aclose(self) -> None:
         """Nothing is held. Idempotent."""
-
-
-def _require_upload_id(upload_id: str) -> None:
-    if _UPLOAD_ID.fullmatch(upload_id) is None:
-        raise UploadUnknown("no such upload")

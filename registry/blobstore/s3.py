@@ -16,7 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from registry.blobstore.base import BlobInfo, BlobReader, Checkpoint, ObjectKey, StoredObject, UploadSession, Usage
+from registry.blobstore.base import (
+    BlobInfo,
+    BlobReader,
+    Checkpoint,
+    ObjectKey,
+    StoredObject,
+    UploadSession,
+    Usage,
+    require_upload_id,
+)
 from registry.blobstore.layout import parse_marker
 from registry.blobstore.ledger import Clock, Transfer, TransferLedger
 from registry.blobstore.s3_client import Direct, S3Client
@@ -42,7 +51,6 @@ URLS_KEPT_S = 300
 count for ten more minutes, so what is given out counts for five at least."""
 PAGE = 1000
 
-_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _STRAY_ID = re.compile(r"0{16}[0-9a-f]{16}")
 _PROBE = b"depotry tries whether it can write here\n"
 
@@ -91,7 +99,7 @@ class S3Store:
         self, upload_id: str, object_id: int, algorithm: Algorithm = Algorithm.SHA256
     ) -> UploadSession:
         """Begin an upload and hold it. Nothing is sent yet. Raises UploadBusy, UploadUnknown, Unavailable."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         return self._session(await self._ledger.begin(upload_id, object_id), algorithm)
 
     async def resume_upload(
@@ -103,12 +111,12 @@ class S3Store:
     ) -> UploadSession:
         """Take up an upload after what is recorded of it. The ledger knows its object and its hash better than the
         caller. Raises UploadBusy, UploadUnknown, Unavailable."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         return self._session(await self._ledger.take(upload_id), algorithm)
 
     async def upload_offset(self, upload_id: str) -> int:
         """Bytes in recorded parts and tail. Raises UploadUnknown, Unavailable."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         transfer = await self._ledger.find(upload_id)
         if transfer is None or transfer.committed_size is not None:
             raise UploadUnknown("no such upload")
@@ -117,7 +125,7 @@ class S3Store:
     async def remove_upload(self, upload_id: str) -> None:
         """Remove an upload that nobody holds, or by an id of `iter_uploads` what an ended one has left. Raises
         UploadBusy, Unavailable."""
-        _require_upload_id(upload_id)
+        require_upload_id(upload_id)
         if await self._ledger.find(upload_id) is None:
             if _STRAY_ID.fullmatch(upload_id):
                 await self._shop.abort_multiparts(int(upload_id, 16))
@@ -291,8 +299,3 @@ def require_readable(ca_file: Path) -> None:
         ca_file.read_bytes()
     except OSError as error:
         raise Unavailable(f"storage: ca_file {ca_file} cannot be read: {error.strerror}") from None
-
-
-def _require_upload_id(upload_id: str) -> None:
-    if _UPLOAD_ID.fullmatch(upload_id) is None:
-        raise UploadUnknown("no such upload")

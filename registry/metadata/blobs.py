@@ -140,6 +140,17 @@ def hold(connection: Connection, digest: Digest, *, until: int) -> bool:
     return connection.execute(_HOLD, {"blob": digest.pack(), "until": until}).rowcount == 1
 
 
+def begin(connection: Connection, *, now: int, digest: Digest | None = None) -> int:
+    """Write down an object before its first byte; returns its id. Its `digest` is told where it is known already."""
+    if connection.dialect.name == "postgresql":
+        # A crash of the database must not take an id back: it would be given out a second time, while who had it first
+        # still writes under its name.
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+    row = {"state": "uploading", "digest": None if digest is None else digest.pack(), "created_at": now}
+    object_id: int = connection.execute(insert(connection, objects), row).inserted_primary_key[0]  # type: ignore[index]
+    return object_id
+
+
 @dataclass(frozen=True, slots=True)
 class NewObject:
     """Content that the store has published and SQL is about to name."""

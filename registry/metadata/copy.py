@@ -45,6 +45,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from registry.metadata import migrate, moved, sqlite
 from registry.metadata.failures import translated
+from registry.metadata.installation import IDS_SKIPPED
 from registry.metadata.moved import Closed
 from registry.metadata.postgresql import PostgresqlDatabase
 from registry.metadata.schema import incoming, installation, metadata, objects
@@ -54,9 +55,6 @@ PAGE_BYTES = 8 * 1024 * 1024
 """A page ends with the row that reaches either: manifests are up to some megabytes each."""
 CONNECT_LIMIT_S = 10
 REPLACEMENT = "\ufffd"
-IDS_SKIPPED = 1_000_000
-"""Object ids that the source may have given out and lost in a power cut since its last start: no PostgreSQL gives out
-an id within so many of the highest one that is known."""
 
 _TABLES = [table for table in metadata.sorted_tables if table is not incoming]
 _NOT_COPIED = {installation.c.moved_to, installation.c.moved_at}
@@ -267,7 +265,8 @@ class _Copy:
                         connection.execute(link, [{"row": row[0], "link": row[1]} for row in part])
 
     def sequences(self) -> None:
-        """No id is given out twice: the target goes on behind the highest one that the source ever gave out."""
+        """No id is given out twice: the target goes on behind the highest one that the source ever gave out, and for
+        objects behind those too that it may have lost in a power cut since its last start."""
         given = {row[0]: row[1] for row in self._source.execute(text("SELECT name, seq FROM sqlite_sequence"))}
         set_to = text("SELECT setval(pg_get_serial_sequence(:table, 'id'), :highest)")
         with self._target.begin() as connection:

@@ -10,6 +10,9 @@ from registry.metadata import collection
 from registry.metadata.insert import insert as insert_or
 from registry.metadata.schema import blobs, installation, manifests, objects, repositories, tags, uploads
 
+IDS_SKIPPED = 1_000_000
+"""Object ids that may have been given out without reaching the disk before a power cut."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -55,16 +58,16 @@ def has_content(connection: Connection) -> bool:
     return bool(connection.execute(select(exists().where(blobs.c.digest.is_not(None)))).scalar())
 
 
-def note_boot(connection: Connection, boot_id: str, *, skip: int) -> None:
-    """Remember the boot of this machine. Where the database is a file of it, give out no object id within `skip` of the
-    newest one that is known; a database server did not boot with us, and makes ids durable (`uploads.begin`)."""
+def note_boot(connection: Connection, boot_id: str) -> None:
+    """Remember the boot of this machine. Where the database is a file of it, give out no object id within `IDS_SKIPPED`
+    of the newest one that is known; a database server did not boot with us, and makes ids durable (`blobs.begin`)."""
     connection.execute(update(installation).values(boot_id=boot_id))
     if connection.dialect.name == "postgresql":
         return
     newest = connection.execute(select(func.max(objects.c.id))).scalar() or 0
-    skipped = {"id": newest + skip, "state": "dead", "created_at": 0, "dead_at": 0}
+    skipped = {"id": newest + IDS_SKIPPED, "state": "dead", "created_at": 0, "dead_at": 0}
     connection.execute(insert(objects), skipped)
-    connection.execute(delete(objects).where(objects.c.id == newest + skip))
+    connection.execute(delete(objects).where(objects.c.id == newest + IDS_SKIPPED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ transaction."""
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
@@ -46,10 +46,7 @@ def draw(connection: Connection, digest: Digest, *, now: int) -> int:
     No upload is made of it, and so nothing but this move can make it live. Its digest is known from the beginning, so
     that whoever removes what is dead finds it under every name that it can have.
     """
-    row = {"state": "uploading", "digest": digest.pack(), "created_at": now}
-    made = connection.execute(insert(objects), row)
-    object_id: int = made.inserted_primary_key[0]  # type: ignore[index]
-    return object_id
+    return blob_rows.begin(connection, now=now, digest=digest)
 
 
 def swap(connection: Connection, old: NewObject, copy_id: int, *, now: int) -> bool:

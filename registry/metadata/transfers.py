@@ -6,14 +6,14 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
 from registry.core.errors import UploadBusy, UploadUnknown
 from registry.metadata import blobs
-from registry.metadata.insert import insert as insert_or
-from registry.metadata.schema import BigId, objects, transfer_parts, transfers, uploads
+from registry.metadata.insert import insert
+from registry.metadata.schema import BigId, transfer_parts, transfers, uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def begin(connection: Connection, upload_id: str, object_id: int, *, until: int,
         "tail_size": 0,
         "created_at": now,
     }
-    if connection.execute(insert_or(connection, transfers).on_conflict_do_nothing(), row).rowcount != 1:
+    if connection.execute(insert(connection, transfers).on_conflict_do_nothing(), row).rowcount != 1:
         raise UploadBusy("an upload of this id exists")
     return _required(find(connection, upload_id))
 
@@ -181,7 +181,7 @@ def record_multipart(connection: Connection, upload_id: str, *, held: int, multi
 def record_part(connection: Connection, upload_id: str, *, held: int, part: PartRow, hash_state: bytes | None) -> None:
     """Record a part, which holds the tail. Raises UploadBusy."""
     _step(connection, _NO_TAIL, upload_id, held, state=hash_state)
-    statement = insert_or(connection, transfer_parts)
+    statement = insert(connection, transfer_parts)
     statement = statement.on_conflict_do_update(
         index_elements=["upload_id", "number"],
         set_={"etag": statement.excluded.etag, "size": statement.excluded.size},
@@ -222,8 +222,7 @@ def replace_object(connection: Connection, upload_id: str, *, held: int, now: in
     row = find(connection, upload_id)
     if row is None or row.epoch != held:
         raise UploadBusy("another session has taken this upload")
-    created = connection.execute(insert(objects), {"state": "uploading", "created_at": now})
-    fresh: int = created.inserted_primary_key[0]  # type: ignore[index]
+    fresh = blobs.begin(connection, now=now)
     connection.execute(_OBJECT_OF_UPLOAD, {"upload": upload_id, "fresh": fresh})
     blobs.abandon(connection, row.object_id, now=now)
     _step(connection, _REPLACE, upload_id, held, fresh=fresh)

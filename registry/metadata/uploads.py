@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from registry.core.access import RepositoryAccess
 from registry.core.digest import Algorithm, Digest
-from registry.metadata.blobs import abandon
+from registry.metadata import blobs
 from registry.metadata.schema import BigId, objects, transfers, uploads
 
 
@@ -100,12 +100,7 @@ def begin(
     expires_at: int,
 ) -> int:
     """Write down a new upload and the object it will become; returns the object's id (T1)."""
-    if connection.dialect.name == "postgresql":
-        # A crash of the database must not take an id back: it would be given out a second time, while who had it first
-        # still writes under its name.
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
-    created = connection.execute(insert(objects), {"state": "uploading", "created_at": now})
-    object_id: int = created.inserted_primary_key[0]  # type: ignore[index]
+    object_id = blobs.begin(connection, now=now)
     connection.execute(
         insert(uploads),
         {
@@ -217,7 +212,7 @@ def expire(connection: Connection, upload: Expired, *, now: int) -> bool:
     object_id = object_of(connection, upload.id)
     if object_id is None or connection.execute(_EXPIRE, {"upload": upload.id, "now": now}).rowcount != 1:
         return False
-    abandon(connection, object_id, now=now)
+    blobs.abandon(connection, object_id, now=now)
     return True
 
 

@@ -49,9 +49,9 @@ class Accounts:
         return await self.database.read(lambda connection: existing(connection, name))
 
     async def has_password(self, name: str, password: str) -> bool:
-        """Whether it is the password of that account."""
-        account = await self.get(name)
-        return await self.passwords.verify(account.password_hash, password)
+        """Whether there is such an account with this password."""
+        account = await self.database.read(lambda connection: accounts.find(connection, name))
+        return account is not None and await self.passwords.verify(account.password_hash, password)
 
     async def all(self, kind: str, owner: str | None = None) -> list[Account]:
         """Every account of a kind, by name; with `owner` the robots of that account."""

@@ -14,9 +14,6 @@ from registry.metadata.database import Connection, Database
 from registry.metadata.storage_moves import StorageMove
 from registry.services.clock import Clock
 
-IDS_SKIPPED = 1_000_000
-"""Object ids that may have been given out without reaching the disk before a power cut."""
-
 
 class WrongPair(Exception):
     """The database and the store do not belong together: going on could lose what the other one holds."""
@@ -78,7 +75,7 @@ class Installation:
         elif carried is None:
             await self._claim(known.identity)
         if known.boot_id != boot and purpose is not Purpose.PLAN:
-            await self.database.write(lambda connection: installation.note_boot(connection, boot, skip=IDS_SKIPPED))
+            await self.database.write(lambda connection: installation.note_boot(connection, boot))
         return known.identity
 
     async def _open_two(self, previous: BlobStore, identity: str, carried: str | None, purpose: Purpose) -> None:

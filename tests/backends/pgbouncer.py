@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from tests.backends.postgresql import OWNER, Cluster, free_port
-from tests.running import require_tool, wait_until
+from tests.backends.postgresql import OWNER, Cluster
+from tests.running import free_port, require_tool, wait_until
 
 
 class Pooler:

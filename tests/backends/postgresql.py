@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import psycopg
 
 from registry.metadata.database import Database
 from registry.metadata.postgresql import PostgresqlDatabase
-from tests.running import require_tool, wait_until
+from tests.running import free_port, require_tool, wait_until
 
 HOW = "apt-get install postgresql"
 PLACES = tuple(str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
@@ -38,14 +37,6 @@ local all all trust
 host all {PASSWORD_USER} 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Cluster:

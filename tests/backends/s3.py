@@ -17,7 +17,7 @@ import pytest
 from registry.blobstore.s3_client import Credentials
 from registry.blobstore.s3_location import S3Location
 from tests.certificates import Pair
-from tests.running import require_tool, wait_until
+from tests.running import free_port, require_tool, wait_until
 
 ACCESS_KEY: Final = "depotry-tests"
 SECRET: Final = "correct-horse-battery-staple"
@@ -105,14 +105,6 @@ class S3Service:
         """End it."""
         self.process.kill()
         self.process.wait()
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -25,12 +25,12 @@ from registry.blobstore.s3_workshop import Workshop
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ContentCorrupt, DigestMismatch, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
-from tests.backends.s3 import S3Service, free_port, service
+from tests.backends.s3 import S3Service, service
 from tests.blobstore.s3_world import MIN_PART, QUICK, SMALL_PARTS, START, World
 from tests.blobstore.suite import *  # noqa: F403
 from tests.blobstore.suite import Backend, half_done, new_id, new_key, objects, put, read, sample, uploads
 from tests.certificates import make_pair
-from tests.running import wait_until
+from tests.running import free_port, wait_until
 
 
 @pytest.fixture(scope="module")

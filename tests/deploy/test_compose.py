@@ -19,11 +19,10 @@ import httpx2
 import pytest
 
 from registry.core.digest import Digest
-from tests.backends.postgresql import free_port
 from tests.deploy.images import COMPOSE_HOW, ROOT, Compose, Docker, docker_of, python_base, service_images
 from tests.reliability.client import Image, Pusher, expect, pull_whole
 from tests.reliability.hub import Headers, basic, bearer, token_of
-from tests.running import require_tool, wait_until
+from tests.running import free_port, require_tool, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("compose")]
 IMAGE = "depotry-test/depotry"

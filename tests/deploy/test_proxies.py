@@ -13,11 +13,10 @@ import httpx2
 import pytest
 
 from registry.core.digest import Digest
-from tests.backends.postgresql import free_port
 from tests.certificates import Pair, make_pair
 from tests.reliability.client import Image, Pusher, expect, pull_whole
 from tests.reliability.hub import basic, bearer, token_of
-from tests.running import ADMIN_PASSWORD, Registry, require_tool, wait_until
+from tests.running import ADMIN_PASSWORD, Registry, free_port, require_tool, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HOST = "127.0.0.1"

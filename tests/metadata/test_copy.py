@@ -20,6 +20,7 @@ from registry.core.errors import Unavailable
 from registry.metadata import copy, migrate, moved
 from registry.metadata.copy import CopyRefused, Step
 from registry.metadata.database import Connection, Database
+from registry.metadata.installation import IDS_SKIPPED
 from registry.metadata.moved import DatabaseIncomplete, DatabaseMoved
 from registry.metadata.postgresql import PostgresqlDatabase
 from registry.metadata.schema import audit, incoming, installation, manifests, metadata, outbox, tokens
@@ -110,7 +111,7 @@ def test_no_id_is_given_out_twice(pair: Pair) -> None:
         number = asyncio.run(
             pair.target.write(lambda each, name=name: each.execute(following, {"table": name}).scalar_one())  # type: ignore[misc]
         )
-        assert number == highest + 1 + (copy.IDS_SKIPPED if name == "objects" else 0), name
+        assert number == highest + 1 + (IDS_SKIPPED if name == "objects" else 0), name
 
 
 def test_references_that_point_forward_are_kept(pair: Pair) -> None:

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from registry.core.digest import Algorithm, Digest
 from registry.core.errors import StorageFull, Unavailable
-from registry.metadata import access, lanes
+from registry.metadata import access, blobs, lanes, moving
 from registry.metadata.lanes import Lane, Lanes
 from registry.metadata.postgresql import PostgresqlDatabase
 from tests.backends.postgresql import PostgresqlBackend
@@ -65,6 +66,23 @@ async def test_what_each_way_is(database: PostgresqlDatabase) -> None:
     relaxed = [await database.write(setting("synchronous_commit"), durable=False) for _ in range(8)]
     assert relaxed == ["off"] * 8
     assert await database.write(setting("synchronous_commit")) == "on"
+
+
+async def test_an_object_id_is_synced_whoever_draws_it(database: PostgresqlDatabase) -> None:
+    """Also where the transaction is bookkeeping: a crash that took the id back would give it out a second time."""
+    database.migrate()
+    digest = Digest(Algorithm.SHA256, bytes(32))
+    draws: list[Callable[[Connection], int]] = [
+        lambda connection: blobs.begin(connection, now=1),
+        lambda connection: moving.draw(connection, digest, now=1),
+    ]
+    for draw in draws:
+
+        def unit(connection: Connection, draw: Callable[[Connection], int] = draw) -> str:
+            draw(connection)
+            return setting("synchronous_commit")(connection)
+
+        assert await database.write(unit, durable=False) == "on"
 
 
 async def test_a_unit_that_raises_changes_nothing(database: PostgresqlDatabase) -> None:

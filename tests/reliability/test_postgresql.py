@@ -14,9 +14,9 @@ import pytest
 from registry.core.digest import Digest
 from registry.metadata import migrate
 from tests.backends.pgbouncer import Pooler
-from tests.backends.postgresql import PASSWORD_USER, Cluster, free_port
+from tests.backends.postgresql import PASSWORD_USER, Cluster
 from tests.reliability.client import Image, Pusher, pull_whole
-from tests.running import ADMIN_PASSWORD, Registry, wait_until
+from tests.running import ADMIN_PASSWORD, Registry, free_port, wait_until
 
 StartRegistry = Callable[..., Registry]
 SECRET = "tr0ub4dor&3%2F:@"

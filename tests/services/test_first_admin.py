@@ -1,26 +1,29 @@
 """The first admin, where several nodes start at once on one database."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from registry.auth.passwords import Passwords
+from registry.blobstore.memory import MemoryStore
 from registry.core.access import Actor
 from registry.services import first_admin
 from registry.services.accounts import Accounts
 from registry.services.clock import system_clock
+from registry.services.installation import Installation
 from tests.backends import Backend
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def accounts(backend: Backend) -> Iterator[Accounts]:
-    """Administration of an empty database."""
-    passwords = Passwords()
-    yield Accounts(backend.new(), passwords, system_clock)
+async def accounts(backend: Backend) -> AsyncIterator[Accounts]:
+    """Administration of a new installation."""
+    database, passwords = backend.new(), Passwords()
+    await Installation(database, MemoryStore(), system_clock).open()
+    yield Accounts(database, passwords, system_clock)
     passwords.close()
 
 

@@ -83,4 +83,4 @@ async def test_ids_are_skipped_after_a_reboot(sqlite_backend: SqliteBackend, mon
     await house.blob(b"z")
     ids = [row[0] for row in await house.rows("SELECT id FROM objects ORDER BY id")]
     assert ids[1] - ids[0] == 1
-    assert ids[2] - ids[1] > installation.IDS_SKIPPED
+    assert ids[2] - ids[1] > installation_rows.IDS_SKIPPED
