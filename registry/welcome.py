@@ -12,7 +12,7 @@ def text(settings: Settings, ports: list[int], first: FirstAdmin | None) -> str:
     return f"""\
 Depotry {__version__}, an OCI registry, is at {scheme}://{_authority(settings.host, ports[0])}
   database  {_database(settings)}
-  blobs     {settings.storage_path.absolute()}
+  blobs     {_blobs(settings)}
   health    http://{_authority(settings.metrics_host, ports[1])}/readyz and /metrics
 {_warnings(settings)}{_admin(first)}
 Try it, in another terminal:
@@ -26,6 +26,10 @@ Ctrl-C stops it.
 
 def _database(settings: Settings) -> str:
     return mask_url(settings.database_url) if settings.is_on_postgresql else str(settings.database_path.absolute())
+
+
+def _blobs(settings: Settings) -> str:
+    return mask_url(settings.storage_url) if settings.is_on_s3 else str(settings.storage_path.absolute())
 
 
 def _login(settings: Settings, registry: str) -> str:
