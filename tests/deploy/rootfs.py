@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-SHELL = ("sh", "cat", "chmod", "chown", "cp", "env", "id", "install", "ls", "mkdir", "mv", "rm", "sleep")
+SHELL = ("sh", "cat", "chmod", "chown", "cp", "env", "id", "install", "ls", "mkdir", "mv", "rm", "sleep", "touch")
 """What scripts in a small image may count on."""
 
 
