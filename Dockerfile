@@ -9,12 +9,14 @@ ARG BASE_IMAGE=python:3.13-slim
 FROM ${BASE_IMAGE} AS build
 WORKDIR /src
 # What is installed from elsewhere changes less often than what is here: this layer stays.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml ./
 COPY registry/__init__.py registry/__init__.py
 RUN python3 -m venv /opt/depotry \
     && mkdir migrations \
+    && touch README.md \
     && /opt/depotry/bin/pip install --no-cache-dir --no-compile . \
     && /opt/depotry/bin/pip uninstall --yes depotry
+COPY README.md ./
 COPY migrations migrations
 COPY registry registry
 RUN /opt/depotry/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \

@@ -29,7 +29,7 @@ def _database(settings: Settings) -> str:
 
 
 def _blobs(settings: Settings) -> str:
-    return settings.storage_url if settings.is_on_s3 else str(settings.storage_path.absolute())
+    return mask_url(settings.storage_url) if settings.is_on_s3 else str(settings.storage_path.absolute())
 
 
 def _login(settings: Settings, registry: str) -> str:

@@ -237,8 +237,7 @@ def give_up(connection: Connection, upload_id: str, *, held: int, now: int) -> i
     if row is None or row.epoch != held:
         raise UploadBusy("another session has taken this upload")
     if connection.execute(_OBJECT_NAMED, {"upload": upload_id}).scalar() == row.object_id:
-        created = connection.execute(insert(objects), {"state": "uploading", "created_at": now})
-        connection.execute(_OBJECT_OF_UPLOAD, {"upload": upload_id, "fresh": created.inserted_primary_key[0]})  # type: ignore[index]
+        connection.execute(_OBJECT_OF_UPLOAD, {"upload": upload_id, "fresh": blobs.begin(connection, now=now)})
     blobs.abandon(connection, row.object_id, now=now)
     if connection.execute(_REMOVE, {"upload": upload_id, "held": held}).rowcount != 1:
         raise UploadBusy("another session has taken this upload")

@@ -1,5 +1,6 @@
 """The first account: the user `admin`, made at the first start with a password that nobody can guess or has to."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ async def ensure(accounts: Accounts, given: Path | None, written: Path) -> First
         # Another process that started at the same time was quicker, or a user has the name. If it was one with this
         # folder, the file holds the right password; if it was another node, nobody must be told this one.
         if given is None and not await accounts.has_password(NAME, password):
-            written.unlink(missing_ok=True)
+            await asyncio.to_thread(written.unlink, missing_ok=True)
         return None
     return FirstAdmin(None, given) if given is not None else FirstAdmin(password, written)
 

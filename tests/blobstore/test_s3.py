@@ -277,7 +277,8 @@ async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
     """It had the right when it looked, and loses it before its first request."""
     content = sample(size)
     upload_id, object_id = await begun(parts, content)
-    store, infos = parts.backend.store, []
+    store = parts.backend.store
+    infos: list[None] = []
     clear = Workshop.clear
 
     async def late(shop: Workshop, cleared: int) -> None:
@@ -489,9 +490,14 @@ async def test_a_long_direct_url_is_kept_for_minutes(
 ) -> None:
     """The credentials that signed it may end long before it."""
     async with World.open(versitygw, tmp_path, direct=Direct(None, 86_400)) as world:
-        made: list[None] = []
+        made: list[str] = []
         direct_url = world.clients[0].direct_url
-        monkeypatch.setattr(world.clients[0], "direct_url", lambda *given: (made.append(None), direct_url(*given))[1])
+
+        def noted(*given: Any) -> str:
+            made.append(direct_url(*given))
+            return made[-1]
+
+        monkeypatch.setattr(world.clients[0], "direct_url", noted)
         key = new_key(b"content")
         for now, count in ((1000.0, 1), (1299.0, 1), (1300.0, 2)):
             monkeypatch.setattr(s3, "monotonic", lambda now=now: now)

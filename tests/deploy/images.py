@@ -19,6 +19,7 @@ from tests.running import require_tool
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "depotry-test"
+CADDY_HOW = "go install github.com/caddyserver/caddy/v2/cmd/caddy@latest"
 COMPOSE_HOW = "apt-get install docker-compose"
 TIME_LIMIT_S = 900
 
@@ -66,14 +67,14 @@ def python_base(docker: Docker, folder: Path) -> str:
 def service_images(docker: Docker) -> dict[str, str]:
     """Images of the other services, by the variable that names each."""
     gateway = require_tool("versitygw", "go install github.com/versity/versitygw/cmd/versitygw@latest")
-    require_tool("caddy", "apt-get install caddy")
+    balancer = require_tool("caddy", CADDY_HOW)
     if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     caddy = 'CMD ["caddy","run","--config","/etc/caddy/Caddyfile","--adapter","caddyfile"]'
     return {
         "POSTGRES_IMAGE": docker.load("postgres", rootfs.postgresql(), 'ENTRYPOINT ["/entrypoint"]'),
         "S3_IMAGE": docker.load("s3", rootfs.s3_gateway(gateway)),
-        "PROXY_IMAGE": docker.load("proxy", rootfs.proxy(), caddy),
+        "PROXY_IMAGE": docker.load("proxy", rootfs.proxy(balancer), caddy),
     }
 
 

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-SHELL = ("sh", "cat", "chmod", "chown", "cp", "env", "id", "install", "ls", "mkdir", "mv", "rm", "sleep")
+SHELL = ("sh", "cat", "chmod", "chown", "cp", "env", "id", "install", "ls", "mkdir", "mv", "rm", "sleep", "touch")
 """What scripts in a small image may count on."""
 
 
@@ -130,8 +130,10 @@ def postgresql() -> RootFileSystem:
         system.add_program(str(folder / "bin" / program), str(folder / "bin" / program))
     system.add_program("setpriv")
     system.add_folder(folder / "lib", leave_out=("bitcode", "pgxs"))
-    system.add_folder(Path("/usr/share/postgresql") / folder.name, leave_out=("man", "extension", "tsearch_data"))
+    system.add_folder(Path("/usr/share/postgresql") / folder.name, leave_out=("man",))
     system.add_text("/usr/bin/pg_isready", f'#!/bin/sh\nexec {folder}/bin/pg_isready "$@"\n', 0o755)
+    # So that the folder of the volume can be reached by its owner.
+    system.add_text("/var/lib/postgresql/README", "The data is below this folder.\n")
     system.add_text("/entrypoint", POSTGRESQL_START.replace("BIN", f"{folder}/bin"), 0o755)
     return system
 
@@ -163,8 +165,8 @@ def s3_gateway(program: str) -> RootFileSystem:
     return system
 
 
-def proxy() -> RootFileSystem:
+def proxy(program: str) -> RootFileSystem:
     """What stands in for the image of Caddy."""
     system = RootFileSystem()
-    system.add_program("caddy")
+    system.add_program(program)
     return system

@@ -24,7 +24,7 @@ from tests.reliability.client import Image, Pusher, expect, pull_whole
 from tests.reliability.hub import Headers, basic, bearer, token_of
 from tests.running import free_port, require_tool, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("compose")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 IMAGE = "depotry-test/depotry"
 NODES = ("registry-1", "registry-2")
 SERVICES = {"proxy", "registry-1", "registry-2", "migrate", "bucket", "postgres", "s3"}
@@ -96,10 +96,10 @@ def test_the_image_says_what_it_lacks(docker: Docker, image: str) -> None:
     assert "password" not in json.dumps(facts).lower()
 
 
-def test_the_file_is_understood(tmp_path: Path) -> None:
+def test_the_file_is_understood() -> None:
     """By docker-compose 1.29, alone and with TLS: every service, what waits for what, secrets from files."""
     program = require_tool("docker-compose", COMPOSE_HOW)
-    compose = Compose(program, Docker("docker", ""), "understood", ROOT / "docker-compose.yml", secrets_in(tmp_path))
+    compose = Compose(program, Docker("docker", ""), "understood", ROOT / "docker-compose.yml", {})
     found = compose.config()
     assert set(found["services"]) == SERVICES
     for node in NODES:
@@ -113,12 +113,6 @@ def test_the_file_is_understood(tmp_path: Path) -> None:
     assert all(secret["file"] for secret in found["secrets"].values())
     with_tls = Compose(program, compose.docker, "understood", compose.file, {}, (ROOT / "deploy/compose/tls.yml",))
     assert '"target": 443' in json.dumps(with_tls.config()["services"]["proxy"]["ports"])
-
-
-def secrets_in(folder: Path) -> dict[str, str]:
-    """Variables for docker-compose; the secrets are those of the checkout, made if they are missing."""
-    subprocess.run(["sh", str(ROOT / "deploy/compose/make-secrets")], check=True, capture_output=True, timeout=60)
-    return {}
 
 
 def test_secrets_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
@@ -153,11 +147,9 @@ class Stack:
 
     def __init__(self, docker: Docker, program: str, image: str, folder: Path) -> None:
         self.docker = docker
-        # The checkout's own secrets are left alone.
         self.secrets = folder / "secrets"
         shutil.copy(ROOT / "deploy/compose/make-secrets", folder)
         subprocess.run(["sh", str(folder / "make-secrets")], check=True, capture_output=True, timeout=60)
-        secrets_in(folder)
         names = ("proxy", "postgres", "s3", *NODES, *(f"{node} metrics" for node in NODES))
         self.ports = {name: free_port() for name in names}
         shipped = Compose(program, docker, "depotry-test", ROOT / "docker-compose.yml", service_images(docker))

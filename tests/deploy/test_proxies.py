@@ -14,6 +14,7 @@ import pytest
 
 from registry.core.digest import Digest
 from tests.certificates import Pair, make_pair
+from tests.deploy.images import CADDY_HOW
 from tests.reliability.client import Image, Pusher, expect, pull_whole
 from tests.reliability.hub import basic, bearer, token_of
 from tests.running import ADMIN_PASSWORD, Registry, free_port, require_tool, wait_until
@@ -81,7 +82,7 @@ def nginx(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[i
 @contextmanager
 def caddy(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[int]:
     """Caddy with the shipped site; yields its port without TLS, which it has none of here."""
-    program = require_tool("caddy", "apt-get install caddy")
+    program = require_tool("caddy", CADDY_HOW)
     site = replaced(
         (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8"),
         ("hub.example.com {", f"{HOST}:{port} {{\n\ttls {pair.cert} {pair.key}"),
@@ -170,7 +171,7 @@ def stored(registry: Registry) -> float:
 
 
 def test_the_balancer_of_compose_is_valid(tmp_path: Path) -> None:
-    program = require_tool("caddy", "apt-get install caddy")
+    program = require_tool("caddy", CADDY_HOW)
     checked = subprocess.run(
         [program, "validate", "--adapter", "caddyfile", "--config", str(DEPLOY / "compose/Caddyfile")],
         env={**os.environ, "DEPOTRY_SITE": ":5000", "DEPOTRY_NODES": "a:5000 b:5000", "HOME": str(tmp_path)},
