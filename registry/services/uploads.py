@@ -7,6 +7,7 @@ before SQL names them; the answer after the commit. See the storage protocol in 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from registry.blobstore.base import BlobInfo, BlobStore, Checkpoint, ObjectKey, UploadSession
@@ -307,9 +308,13 @@ class Uploads:
                 return
             raise UploadUnknown("the upload ended meanwhile") from None
         if not is_served:
-            await self.store.delete(info.key.object_id, digest)
-            object_id = info.key.object_id
-            await self.database.write(lambda connection: blobs.forget_dead(connection, [object_id]), durable=False)
+            # The blob is stored, whatever becomes of this; T9 does it again.
+            with suppress(OurFault):
+                await self._remove_duplicate(info.key)
+
+    async def _remove_duplicate(self, key: ObjectKey) -> None:
+        await self.store.delete(key.object_id, key.digest)
+        await self.database.write(lambda connection: blobs.forget_dead(connection, [key.object_id]), durable=False)
 
     async def _broken_object(self, info: BlobInfo) -> int | None:
         """The object that serves this digest today, if one look shows that its bytes are not there."""

@@ -278,7 +278,7 @@ async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
     content = sample(size)
     upload_id, object_id = await begun(parts, content)
     store = parts.backend.store
-    infos: list[None] = []
+    infos: list[BlobInfo | None] = []
     clear = Workshop.clear
 
     async def late(shop: Workshop, cleared: int) -> None:
