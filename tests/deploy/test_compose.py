@@ -19,29 +19,38 @@ import httpx2
 import pytest
 
 from registry.core.digest import Digest
-from tests.deploy.images import COMPOSE_HOW, ROOT, Compose, Docker, docker_of, python_base, service_images
+from tests.deploy.images import COMPOSE_HOW, PREFIX, ROOT, Compose, Docker, docker_of, python_base, service_images
 from tests.reliability.client import Image, Pusher, expect, pull_whole
 from tests.reliability.hub import Headers, basic, bearer, token_of
 from tests.running import free_port, require_tool, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-IMAGE = "depotry-test/depotry"
+IMAGE = f"{PREFIX}/depotry"
+STAGE = f"{PREFIX}/build"
 NODES = ("registry-1", "registry-2")
 SERVICES = {"proxy", "registry-1", "registry-2", "migrate", "bucket", "postgres", "s3"}
 
 
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    """A client with a daemon."""
+    """A client with a daemon, which may be somebody's: the images that the tests make are gone at the end."""
     with docker_of(tmp_path_factory.mktemp("docker-home")) as host:
-        yield Docker(require_tool("docker", "apt-get install docker.io"), host)
+        client = Docker(require_tool("docker", "apt-get install docker.io"), host)
+        yield client
+        made = client("images", "--format", "{{.Repository}}", "--filter", f"reference={PREFIX}/*").split()
+        # What was built on another one goes before it.
+        for name in sorted(made, key=lambda name: (name not in (IMAGE, STAGE), name != IMAGE)):
+            client("rmi", "--force", name)
 
 
 @pytest.fixture(scope="module")
 def image(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image that the Dockerfile makes, on a base of this machine."""
     base = python_base(docker, tmp_path_factory.mktemp("base"))
-    docker("build", "--quiet", "--network", "host", "--build-arg", f"BASE_IMAGE={base}", "--tag", IMAGE, str(ROOT))
+    build = ("build", "--quiet", "--network", "host", "--build-arg", f"BASE_IMAGE={base}")
+    # With a name, the first stage can be removed too.
+    docker(*build, "--target", "build", "--tag", STAGE, str(ROOT))
+    docker(*build, "--tag", IMAGE, str(ROOT))
     return IMAGE
 
 
