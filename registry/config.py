@@ -26,7 +26,10 @@ ENV_PREFIX: Final = "DEPOTRY_"
 MASK: Final = "***"
 PORT_MAX: Final = 65_535
 
-_NO_SETTINGS: Final = frozenset({"DEPOTRY_CONFIG", "DEPOTRY_TOOLS", "DEPOTRY_TESTS_REQUIRE_ALL", "DEPOTRY_TESTS_PAIR"})
+_NO_SETTINGS: Final = frozenset(
+    {"DEPOTRY_CONFIG", "DEPOTRY_TOOLS"}
+    | {f"DEPOTRY_TESTS_{what}" for what in ("REQUIRE_ALL", "PAIR", "OPERATIONS", "KILLS")}
+)
 # Kubernetes sets these in every pod next to a service called "depotry", DEPOTRY_PORT=tcp://… among them.
 _SERVICE_LINK: Final = re.compile(r"DEPOTRY_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP))(_\w+)?")
 _SERVICE_LINK_PORT: Final = re.compile(r"(tcp|udp|sctp)://.+")

@@ -88,6 +88,11 @@ class Registry:
     env: dict[str, str] = field(default_factory=dict)
     """Variables that they need as well."""
 
+    @property
+    def pair(self) -> Pair:
+        """For another node on the same database and store."""
+        return Pair("the same", self.place, self.env)
+
     @classmethod
     def start(
         cls,

@@ -24,6 +24,8 @@ def test_the_readme_names_no_variable_that_does_not_exist() -> None:
         "DEPOTRY_TOOLS",
         "DEPOTRY_TESTS_REQUIRE_ALL",
         "DEPOTRY_TESTS_PAIR",
+        "DEPOTRY_TESTS_OPERATIONS",
+        "DEPOTRY_TESTS_KILLS",
     }
     words = README.read_text(encoding="utf-8").replace("`", " ").replace("=", " ").split()
     named = {word.strip(".,;:()|") for word in words if word.startswith("DEPOTRY_")}

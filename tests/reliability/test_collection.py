@@ -10,7 +10,9 @@ from registry.config import Settings, load
 from tests.reliability.churn import Plan, churn
 from tests.running import Registry
 
-OPERATIONS = 2_000
+OPERATIONS = int(os.environ.get("DEPOTRY_TESTS_OPERATIONS", "2000"))
+NODES = 2
+"""Where nodes may share everything."""
 SHORT = {"lease_s": "2", "removal_grace_s": "1", "upload_ttl_s": "2", "collect_interval_s": "1"}
 
 
@@ -28,7 +30,7 @@ def settings_of(registry: Registry) -> Settings:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + OPERATIONS // 4)
 def test_no_acknowledged_image_loses_a_blob(
     start_registry: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,10 +40,14 @@ def test_no_acknowledged_image_loses_a_blob(
         monkeypatch.setenv(name, value)
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    report = churn(Plan([registry.url], settings_of(registry), OPERATIONS, seed=seed))
+    nodes = [registry]
+    if "--storage" in registry.place:
+        nodes += [start_registry(*flags_of(SHORT), pair=registry.pair) for _ in range(1, NODES)]
+    report = churn(Plan([node.url for node in nodes], settings_of(registry), OPERATIONS, seed=seed))
     print(report)
     assert report["collection"]["collected"] > 0, "nothing was collected: this proves nothing"
     assert report["did"]["blob deletes 202"] > 0
     assert report["bytes_stored"] == report["bytes_live"] > 0
-    failed = [line for line in registry.log_lines() if line["level"] == "error" or line.get("status", 0) >= 500]
+    lines = [line for node in nodes for line in node.log_lines()]
+    failed = [line for line in lines if line["level"] == "error" or line.get("status", 0) >= 500]
     assert failed == []

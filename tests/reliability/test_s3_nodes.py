@@ -11,12 +11,14 @@ import httpx2
 import pytest
 
 from registry.core.digest import Digest
+from tests.backends.postgresql import Cluster
 from tests.backends.s3 import S3Service, service
 from tests.reliability.client import Image, Pusher, expect, offset_of, pull_whole
 from tests.running import Registry, wait_until
 
 NODES = 3
-KILLS, CLIENTS = 4, 5
+KILLS = int(os.environ.get("DEPOTRY_TESTS_KILLS", "4"))
+CLIENTS = 5
 """Each kill interrupts so many uploads at once: together that many runs."""
 MIB = 1024 * 1024
 Start = Callable[..., Registry]
@@ -29,14 +31,19 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
         yield running
 
 
-@pytest.fixture
-def start(versitygw: S3Service, tmp_path: Path) -> Iterator[Start]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def start(request: pytest.FixtureRequest, versitygw: S3Service, tmp_path: Path) -> Iterator[Start]:
     """Starts nodes on the same database and bucket. They run on one machine, so they may share a SQLite file."""
     started: list[Registry] = []
     bucket = versitygw.new_bucket()
+    place: tuple[str, ...] = ()
+    if request.param == "postgresql":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        place = ("--database", cluster.url(cluster.empty()))
 
     def node(*flags: str) -> Registry:
-        storage = ("--storage", versitygw.url(bucket, "registry"), "--spool", str(tmp_path / f"spool-{len(started)}"))
+        spool = str(tmp_path / f"spool-{len(started)}")
+        storage = ("--storage", versitygw.url(bucket, "registry"), "--spool", spool, *place)
         started.append(Registry.start(tmp_path / "data", *storage, *flags, env=versitygw.env()))
         return started[-1]
 
@@ -118,7 +125,7 @@ class Interrupted(threading.Thread):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + 20 * KILLS)
 def test_a_killed_node_loses_nothing_that_another_one_takes_over(start: Start, versitygw: S3Service) -> None:
     """CR-01, CR-41: `kill -9` in the middle of requests; the clients ask another node where their uploads stand, and go
     on there."""
