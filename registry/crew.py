@@ -30,18 +30,15 @@ STOP_RESERVE_S = 10.0
 
 def serve_alone(settings: Settings, listeners: list[Listener]) -> None:
     """One process that does everything. Returns when it was told to stop."""
-    stores = opened(lambda: open_stores(settings, upgrade=True))
-    text = _welcome(settings, listeners, stores)
+    text = _prepare(settings, listeners)
+    stores = opened(lambda: open_stores(settings, upgrade=False))
     application = _application(settings, listeners, stores, lambda: click.echo(text))
     _serve(settings, listeners, application)
 
 
 def serve_together(settings: Settings, listeners: list[Listener]) -> int:
     """`workers` processes on the same listeners; returns the exit status when they were told to stop."""
-    try:
-        text = supervisor.apart(functools.partial(_prepare, settings, listeners)).decode()
-    except supervisor.ApartFailed as failed:
-        return failed.status
+    text = _prepare(settings, listeners)
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(metrics.shared_folder())
@@ -85,8 +82,19 @@ class _Crew:
         metrics.forget_running(self.folder, name)
 
 
-def _prepare(settings: Settings, listeners: list[Listener]) -> bytes:
-    """Bring the database up to date and make what the first start makes; returns what there is to say."""
+def _prepare(settings: Settings, listeners: list[Listener]) -> str:
+    """Bring the database up to date and make what the first start makes; returns what there is to say.
+
+    In a process of its own, so that none of what this needs (Alembic, the hash of a password) stays in the memory of
+    a server that runs for months. Ends this process with the other one's status if it fails: it has said why.
+    """
+    try:
+        return supervisor.apart(functools.partial(_prepare_here, settings, listeners)).decode()
+    except supervisor.ApartFailed as failed:
+        sys.exit(failed.status)
+
+
+def _prepare_here(settings: Settings, listeners: list[Listener]) -> bytes:
     stores = opened(lambda: open_stores(settings, upgrade=True))
     try:
         return _welcome(settings, listeners, stores).encode()

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, cast
 from uvicorn import Config, Server
 from uvicorn._types import ASGI3Application
 
+from registry.server import allocator
 from registry.server.admission import Admission, raise_file_limit
 from registry.server.listener import Acceptor, Listener
 from registry.server.orders import CUT, LEAVE, ORDERS_AT_ONCE, READY, RELOAD, STOP, Post
@@ -215,6 +216,7 @@ class _StoppableServer(Server):
         watches = [asyncio.create_task(listener.tls.watch()) for listener in self._listeners if listener.tls]
         clocks = [asyncio.create_task(self._keep_date()), *watches]
         try:
+            allocator.settle()
             self._lifecycle.started()
             self._follow_orders(self._loop)
             if not self._signals:
