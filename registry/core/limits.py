@@ -8,7 +8,7 @@ MANIFEST_MAX_REFERENCES = 16_384
 """Descriptors in one manifest: bounds the rows that one push writes."""
 MANIFEST_MAX_VALUES = 250_000
 """JSON values in one manifest: bounds the memory and the time of reading it."""
-MANIFESTS_HELD_BYTES = 32 * MIB
+MANIFESTS_HELD_BYTES = 24 * MIB
 """Bodies of manifests that are arriving, all together, in one process."""
 PARSE_INLINE_BYTES = 64 * 1024
 """Larger manifests are read in a thread, so that nobody waits for them."""
