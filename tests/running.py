@@ -93,6 +93,12 @@ class Registry:
         """For another node on the same database and store."""
         return Pair("the same", self.place, self.env)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same as `place` and `env`, as variables."""
+        named = zip(self.place[::2], self.place[1::2], strict=True)
+        return {f"DEPOTRY_{flag[2:].upper().replace('-', '_')}": value for flag, value in named} | self.env
+
     @classmethod
     def start(
         cls,

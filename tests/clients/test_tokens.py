@@ -37,6 +37,7 @@ def test_a_robot_in_a_pipeline_makes_a_repository(
     docker = client_at("docker", closed)
     variables = {"PYTHON": sys.executable, "DATA": str(closed.data), "REGISTRY": closed.address, "LAYER": str(made.tar)}
     variables |= {"DOCKER_HOST": daemon, "PYTHONPATH": str(Path(__file__).parents[2])}
+    variables |= closed.variables
     ended = subprocess.run(
         ["sh", "-c", PIPELINE],
         env=environment(docker.home) | variables,
