@@ -23,6 +23,10 @@ from registry.core.errors import UploadUnknown
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
+OBJECT_ID_MAX = 2**62
+"""No installation gets as far: a name with a higher id is none of ours, and databases could not take it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectKey:
     """The name of one stored object: the digest of its content and the id that SQL gave it."""

@@ -67,18 +67,20 @@ class Workshop:
             with suppress(OurFault):
                 await self.calls.run(self.client.delete, key)
 
-    async def abort_multiparts(self, object_id: int) -> None:
-        """Give up every multipart upload of an object. Raises Unavailable."""
+    async def abort_multiparts(self, object_id: int, *, before: int | None = None) -> None:
+        """Give up every multipart upload of an object, or those begun before a time. Raises Unavailable."""
         key = self.keys.object(object_id)
-        for multipart_id in await self.calls.run(self._multiparts_of, key):
-            await self.calls.run(self.client.abort, key, multipart_id)
+        for multipart in await self.calls.run(lambda: list(self.client.multiparts(key))):
+            if multipart.key == key and _is_from(multipart.begun_at, before):
+                await self.calls.run(self.client.abort, key, multipart.multipart_id)
 
-    async def delete_tails(self, object_id: int) -> None:
-        """Remove every tail of an object. Raises Unavailable."""
+    async def delete_tails(self, object_id: int, *, before: int | None = None) -> None:
+        """Remove every tail of an object, or those from before a time. Raises Unavailable."""
         prefix, after = self.keys.tails(object_id), ""
         while listed := await self.calls.run(self.client.objects, prefix, after):
             for each in listed:
-                await self.calls.run(self.client.delete, each.key)
+                if _is_from(each.modified_at, before):
+                    await self.calls.run(self.client.delete, each.key)
             after = listed[-1].key
 
     async def give_up(self, hold: Hold) -> None:
@@ -98,5 +100,6 @@ class Workshop:
             if result is not None:
                 raise result
 
-    def _multiparts_of(self, key: str) -> list[str]:
-        return [each.multipart_id for each in self.client.multiparts(key) if each.key == key]
+
+def _is_from(moment: int, before: int | None) -> bool:
+    return before is None or moment <= before

@@ -429,6 +429,14 @@ async def test_cr21_a_ledger_of_more_than_a_thousand_parts(world: World) -> None
     assert (found.offset, found.last_part) == (7 * 1203, 1203)
 
 
+@pytest.mark.parametrize("object_id", [2**62 + 1, 2**63 - 1, 9_999_999_999_999_999_999])
+async def test_foreign_names_are_ignored(world: World, object_id: int) -> None:
+    """Also those that look like ours, and have an id that no database could take or go on behind."""
+    key = Keys(world.location.prefix).object(object_id)
+    world.service.client.put_object(Bucket=world.location.bucket, Key=key, Body=b"foreign")
+    assert await objects(world.backend.store) == set()
+
+
 def test_part_sizes_reach_five_tebibytes() -> None:
     sizes = [PART_SIZES.of(number) for number in range(1, 10_001)]
     assert sum(sizes) >= 5 * 1024**4
@@ -456,6 +464,25 @@ async def test_what_an_ended_upload_has_left_is_found_and_removed(parts: World) 
     assert await read(store, info.key) == b"live"
     await store.remove_upload(upload_id)
     assert_tidy(parts, info)
+
+
+async def test_what_a_new_upload_has_is_not_removed_in_place_of_an_old_one(
+    versitygw: S3Service, tmp_path: Path
+) -> None:
+    """After a return to an older database an id of something that was left may be given to an upload that is begun
+    between the list and the removal: what is young, or has somebody, stays."""
+    async with World.open(versitygw, tmp_path, part_sizes=SMALL_PARTS) as world:
+        content = sample(BORDER + 100)
+        upload_id, object_id = await begun(world, content)
+        await world.backend.store.remove_upload(f"{object_id:032x}")
+        session = await world.backend.store.resume_upload(upload_id, object_id)
+        info = await session.commit(Digest.of(content))
+        assert await read(world.backend.store, info.key) == content
+        world.stray_age_ms = 3_600_000
+        young = Keys(world.location.prefix).object(12345)
+        world.service.client.create_multipart_upload(Bucket=world.location.bucket, Key=young)
+        await world.backend.another().remove_upload(f"{12345:032x}")
+        assert world.multiparts() == [young]
 
 
 async def test_a_direct_url_serves_the_object(versitygw: S3Service, tmp_path: Path) -> None:
