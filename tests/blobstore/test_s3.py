@@ -19,7 +19,7 @@ from registry.blobstore import resumable_hash, s3, s3_lease, s3_reader
 from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
 from registry.blobstore.ledger import LEASE_MS, Part
 from registry.blobstore.resumable_hash import ResumableHash
-from registry.blobstore.s3_client import Direct, S3Client
+from registry.blobstore.s3_client import Direct, PartsLost, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, Keys
 from registry.blobstore.s3_workshop import Workshop
 from registry.core.digest import Algorithm, Digest
@@ -356,6 +356,44 @@ async def test_i7_a_crash_between_publishing_and_its_record_converges(parts: Wor
     assert await parts.backend.another().confirm(info.key) == info
     assert parts.calls()["GetObject"] == before, "it is vouched for now"
     assert await parts.backend.another().confirm(other) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "call", "failure"),
+    [
+        (1000, "put", Unavailable("no answer")),
+        (BORDER + 1000, "complete", Unavailable("no answer")),
+        (BORDER + 1000, "complete", PartsLost("NoSuchUpload")),
+    ],
+)
+async def test_an_older_object_under_the_key_is_not_taken_for_ours(
+    parts: World, monkeypatch: pytest.MonkeyPatch, size: int, call: str, failure: Exception
+) -> None:
+    """A database that was set back gives an id out again. The object of the time before is as long, and the request
+    that writes ours is not carried out and gets no answer, or none that tells. Whoever tries again gets through."""
+    store, content = parts.backend.store, sample(size)
+    upload_id, object_id = await begun(parts, content)
+    key = Keys(parts.location.prefix).object(object_id)
+    parts.service.client.put_object(Bucket=parts.location.bucket, Key=key, Body=bytes(size))
+
+    def fail(*_: Any) -> None:
+        raise failure
+
+    session = await store.resume_upload(upload_id, object_id)
+    with monkeypatch.context() as broken:
+        broken.setattr(parts.clients[0], call, fail)
+        with pytest.raises((Unavailable, UploadUnknown)):
+            await session.commit(Digest.of(content))
+    if isinstance(failure, PartsLost):
+        assert await uploads(store) == set()
+        info = await put(store, content)
+    else:
+        session = await store.resume_upload(upload_id, object_id)
+        info = await session.commit(Digest.of(content))
+    assert await read(store, info.key) == content
+    if info.key.object_id != object_id:
+        await store.delete(object_id, None)
+    assert_tidy(parts, info)
 
 
 @pytest.mark.parametrize("content", [b"", b"small"])
