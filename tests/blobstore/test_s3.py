@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from registry.blobstore import resumable_hash, s3, s3_lease, s3_reader
 from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
-from registry.blobstore.ledger import LEASE_MS, Part
+from registry.blobstore.ledger import LEASE_MS, Hold, Part
 from registry.blobstore.resumable_hash import ResumableHash
 from registry.blobstore.s3_client import Direct, PartsLost, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, Keys
@@ -25,6 +25,7 @@ from registry.blobstore.s3_workshop import Workshop
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ContentCorrupt, DigestMismatch, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
+from registry.services.transfers import Transfers
 from tests.backends.s3 import S3Service, service
 from tests.blobstore.s3_world import MIN_PART, QUICK, SMALL_PARTS, START, World
 from tests.blobstore.suite import *  # noqa: F403
@@ -393,6 +394,39 @@ async def test_an_older_object_under_the_key_is_not_taken_for_ours(
     assert await read(store, info.key) == content
     if info.key.object_id != object_id:
         await store.delete(object_id, None)
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("case", ["sent twice", "begun to publish", "in parts"])
+async def test_an_upload_goes_on_after_a_new_object_that_nobody_was_told_of(
+    parts: World, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """The ledger has replaced the object, and the answer to that COMMIT is lost: nothing is stored under the name of
+    the old one, and the next session stands where the ledger says."""
+    store, content = parts.backend.store, sample(BORDER + 1000 if case == "in parts" else 1000)
+    first = content[:BORDER] if case == "in parts" else content
+    upload_id, object_id = await begun(parts, first[:100] if case == "begun to publish" else first)
+    if case != "sent twice":
+        transfer = await parts.ledger.take(upload_id)
+        assert await parts.ledger.begin_publishing(transfer.hold, Digest.of(first))
+        await parts.ledger.release(transfer.hold)
+    replace_object = Transfers.replace_object
+
+    async def lost(ledger: Transfers, hold: Hold) -> int:
+        await replace_object(ledger, hold)
+        raise Unavailable("the connection broke")
+
+    session = await store.resume_upload(upload_id, object_id)
+    with monkeypatch.context() as broken:
+        broken.setattr(Transfers, "replace_object", lost)
+        await session.write([content[session.offset :] or content])
+        with pytest.raises(Unavailable):
+            await session.commit(Digest.of(content))
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content[session.offset :]])
+    info = await session.commit(Digest.of(content))
+    assert await read(store, info.key) == content
+    await store.delete(object_id, None)
     assert_tidy(parts, info)
 
 
