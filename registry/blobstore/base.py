@@ -197,8 +197,8 @@ class BlobStore(Protocol):
         """As `stat`, and makes sure that the object and its name are durable.
 
         For a commit that is repeated after a crash: the upload is unknown by then, but nobody knows whether
-        the name had been synced. When it raises Unavailable, give the object up instead of asking again: a
-        sync that failed once may claim success the next time.
+        the name had been synced. When it raises SyncFailed, give the object up instead of asking again: a sync
+        that failed once may claim success the next time. Any other failure says nothing, and may pass.
         """
         ...
 
