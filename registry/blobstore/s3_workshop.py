@@ -90,13 +90,15 @@ class Workshop:
         await self.clear(await self.ledger.give_up(hold))
 
     async def clear(self, object_id: int) -> None:
-        """Remove all that there is of an object that is dead. Raises Unavailable."""
-        steps = (
-            self.calls.run(self.client.delete, self.keys.object(object_id)),
-            self.delete_tails(object_id),
-            self.abort_multiparts(object_id),
-        )
-        for result in await asyncio.gather(*steps, return_exceptions=True):
+        """Remove all that there is of an object that is dead. Raises Unavailable.
+
+        The multipart uploads first: the Complete of a session that was stopped may still come, and what it makes before
+        they are gone is removed after.
+        """
+        aborted = await asyncio.gather(self.abort_multiparts(object_id), return_exceptions=True)
+        content = self.calls.run(self.client.delete, self.keys.object(object_id))
+        removed = await asyncio.gather(content, self.delete_tails(object_id), return_exceptions=True)
+        for result in (*aborted, *removed):
             if result is not None:
                 raise result
 

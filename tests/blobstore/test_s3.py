@@ -303,6 +303,36 @@ async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
     assert_tidy(parts, *filter(None, infos))
 
 
+@pytest.mark.parametrize("ending", ["remove", "delete"])
+async def test_cr06_a_complete_that_comes_too_late_brings_nothing_back(
+    parts: World, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """A session was stopped before its last request, which comes while its upload is removed: as soon as the object is
+    removed there is nothing left that it could be made of."""
+    content = sample(2 * BORDER)
+    upload_id, object_id = await begun(parts, content)
+    transfer = await parts.ledger.take(upload_id)
+    recorded = await parts.ledger.parts(transfer.hold)
+    await parts.ledger.release(transfer.hold)
+    client, key = parts.clients[0], Keys(parts.location.prefix).object(object_id)
+    delete, told = client.delete, list[str]()
+
+    def delete_and_complete(name: str) -> None:
+        delete(name)
+        if name == key:
+            assert transfer.multipart_id is not None
+            try:
+                client.complete(key, transfer.multipart_id, recorded)
+            except PartsLost as error:
+                told.append(str(error))
+
+    monkeypatch.setattr(client, "delete", delete_and_complete)
+    store = parts.backend.store
+    await (store.remove_upload(upload_id) if ending == "remove" else store.delete(object_id, None))
+    assert told == ["NoSuchUpload"]
+    assert_tidy(parts)
+
+
 async def wait_for(condition: Callable[[], bool]) -> None:
     """Without stopping the loop."""
     for _ in range(1000):
