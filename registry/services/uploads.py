@@ -167,6 +167,7 @@ class Uploads:
             if found is None or found.corrupt:
                 return False
             repository_id = self._ensure(connection, access, now=now)
+            access_rows.require_unchanged(connection, access)
             locks.blob_arrives(connection, repository_id)
             if not blobs.hold(connection, digest, until=now + self.lease_ms):
                 return False
