@@ -221,7 +221,7 @@ class BlobStore(Protocol):
         ...
 
     def iter_uploads(self) -> AsyncIterator[str]:
-        """The id of every unfinished upload, in no order."""
+        """The id of every unfinished upload, in no order. Survives concurrent removals."""
         ...
 
     async def usage(self) -> Usage:

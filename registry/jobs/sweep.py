@@ -87,11 +87,9 @@ class Sweep:
         return [stored for stored in listed if _is_stranger(stored, known)]
 
     async def _uploads(self, turn: Turn, strangers: _Strangers) -> None:
-        listed = [upload_id async for upload_id in self.store.iter_uploads()]
-        for start in range(0, len(listed), LOOKED_UP_AT_ONCE):
-            some = listed[start : start + LOOKED_UP_AT_ONCE]
-            known = await turn.read(partial(uploads.known, upload_ids=some))
-            for upload_id in some:
+        async for page in _pages(self.store.iter_uploads()):
+            known = await turn.read(partial(uploads.known, upload_ids=page))
+            for upload_id in page:
                 if upload_id not in known and strangers.is_ripe(upload_id):
                     turn.check()
                     await self._remove_upload(turn, upload_id)

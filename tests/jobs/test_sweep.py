@@ -219,3 +219,36 @@ async def test_a_stranger_whose_id_is_given_out_right_now_stays(postgresql_backe
     assert await drawing == 2
     assert "removed" not in await sweeping
     assert await house.store.stat(ObjectKey(Digest.of(b"of the time before"), 2)) is not None
+
+
+class CountingStore(MemoryStore):
+    """A store that knows how many uploads have been listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = 0
+        self.removed_after: list[int] = []
+
+    async def iter_uploads(self) -> AsyncIterator[str]:
+        """As any, counted."""
+        async for found in super().iter_uploads():
+            self.listed += 1
+            yield found
+
+    async def remove_upload(self, upload_id: str) -> None:
+        """As any; notes the count."""
+        self.removed_after.append(self.listed)
+        await super().remove_upload(upload_id)
+
+
+async def test_uploads_are_swept_in_pages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, no more than a page of them is held."""
+    monkeypatch.setattr(sweep, "LOOKED_UP_AT_ONCE", 2)
+    store = house.store = CountingStore()
+    for number in range(5):
+        await (await store.create_upload(f"{number:032x}", number)).suspend()
+    await work(house, SWEEP)
+    house.now += STRANGER_AGE_MS
+    store.listed = 0
+    assert (await work(house, SWEEP))["uploads_removed"] == 5
+    assert store.removed_after == [2, 2, 4, 4, 5]
