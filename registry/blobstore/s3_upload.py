@@ -48,14 +48,13 @@ class S3Upload:
         self.offset = self.began = transfer.offset
         self.algorithm = algorithm
         self.multipart_id = transfer.multipart_id
-        self.has_parts = transfer.last_part > 0
+        self.has_parts = transfer.parts_size > 0
         self.is_ending = False
         """Whether its session is ending: that may take long, and no bytes come meanwhile."""
         self.lease = Lease(transfer.hold, shop.ledger, shop.clock, self._is_busy)
         self.may_have_strays = False
         """Whether the service may know of a multipart upload of this object that nobody else does."""
-        # Whoever held it before may still be sending the part that would be the next.
-        self._number = transfer.last_part + (2 if transfer.was_abandoned else 1)
+        self._number = transfer.last_part + 1
         self._tail = transfer.tail
         self._recorded = transfer.offset
         self._hash = ResumableHash.load(algorithm, transfer.hash_state, transfer.offset)

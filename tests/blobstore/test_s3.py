@@ -270,6 +270,40 @@ async def test_cr06_a_zombie_whose_part_comes_too_late_removes_nothing(
     assert_tidy(parts, info)
 
 
+async def test_cr06_a_part_that_comes_after_two_more_sessions_hits_nothing(
+    parts: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which the first let go without having sent a part, and the second is about to publish."""
+    content = sample(3 * BORDER + 1000)
+    client, store, sent_late = parts.clients[0], parts.backend.another(), threading.Event()
+    goes_on, put_part = threading.Event(), S3Client.put_part
+
+    def late(*arguments: Any) -> str:
+        if arguments[2] == 2:
+            assert goes_on.wait(30)
+        etag = put_part(client, *arguments)
+        if arguments[2] == 2:
+            sent_late.set()
+        return etag
+
+    monkeypatch.setattr(client, "put_part", late)
+    upload_id, object_id, zombie = await abandoned(parts, content[: 2 * BORDER + 500])
+    await sent(parts, upload_id, BORDER)
+    session = await store.resume_upload(upload_id, object_id)
+    await session.write([content[BORDER : BORDER + 10]])
+    await session.suspend()
+    session = await store.resume_upload(upload_id, object_id)
+    await session.write([content[BORDER + 10 :]])
+    await sent(parts, upload_id, 3 * BORDER)
+    goes_on.set()
+    await asyncio.to_thread(sent_late.wait, 30)
+    info = await session.commit(Digest.of(content))
+    assert await read(store, info.key) == content
+    with pytest.raises((UploadBusy, UploadUnknown)):
+        await zombie.suspend()
+    assert_tidy(parts, info)
+
+
 @pytest.mark.parametrize("size", [1000, BORDER + 1000])
 @pytest.mark.parametrize("ending", ["abort", "mismatch", "remove"])
 async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(

@@ -46,12 +46,27 @@ async def test_it_is_taken_when_it_is_free_or_its_lease_is_over(house: House, le
         await ledger.take(UPLOAD)
     house.now += 1
     second = await ledger.take(UPLOAD)
-    assert (second.epoch, second.was_abandoned) == (2, True)
+    assert second.epoch == 2
     await ledger.release(second.hold)
     third = await ledger.take(UPLOAD)
-    assert (third.epoch, third.was_abandoned) == (3, False)
+    assert third.epoch == 3
     with pytest.raises(UploadUnknown):
         await ledger.take("0" * 32)
+
+
+async def test_numbers_of_parts_that_may_come_late_are_skipped_for_good(house: House, ledger: Transfers) -> None:
+    """CR-06: that of each holder that never let go; whoever comes after the next one does not use it either."""
+    first = await ledger.begin(UPLOAD, 7)
+    await ledger.record_multipart(first.hold, "multipart")
+    await ledger.record_part(first.hold, Part(1, "etag", 100), None)
+    for last_part in (2, 3):
+        house.now += LEASE_MS
+        assert (await ledger.take(UPLOAD)).last_part == last_part
+    await ledger.release(Hold(UPLOAD, 3))
+    last = await ledger.take(UPLOAD)
+    assert (last.last_part, last.offset) == (3, 100)
+    await ledger.record_part(last.hold, Part(4, "last", 50), None)
+    assert await ledger.parts(last.hold) == [Part(1, "etag", 100), Part(4, "last", 50)]
 
 
 async def test_of_many_that_take_it_at_once_one_has_it(ledger: Transfers) -> None:
