@@ -119,7 +119,7 @@ _REPLACE = (
     )
 )
 _OBJECT_OF_UPLOAD = update(uploads).where(uploads.c.id == bindparam("upload")).values(object_id=bindparam("fresh"))
-_OBJECT_NAMED = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload"))
+_OBJECT_NAMED = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload")).with_for_update()
 _REMOVE = delete(transfers).where(*_HELD)
 _UNFINISHED = (
     select(transfers.c.upload_id)

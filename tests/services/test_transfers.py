@@ -2,6 +2,7 @@
 it."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,7 +11,12 @@ from sqlalchemy import text
 from registry.blobstore.ledger import LEASE_MS, Hold, Part, Tail
 from registry.core.digest import Digest
 from registry.core.errors import UploadBusy, UploadUnknown
+from registry.metadata import blobs, transfers, uploads
+from registry.metadata.database import Connection
+from registry.metadata.postgresql import PostgresqlDatabase
 from registry.services.transfers import Transfers
+from tests.backends.postgresql import PostgresqlBackend
+from tests.running import wait_until
 from tests.services.conftest import NAME, House
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +153,47 @@ async def test_a_new_object_takes_the_place_of_the_old_one(house: House, ledger:
     assert await house.rows("SELECT object_id FROM uploads") == [(fresh,)]
     assert sorted(await house.rows("SELECT id, state FROM objects")) == [(old, "dead"), (fresh, "uploading")]
     assert await ledger.begin_publishing(hold, DIGEST)
+
+
+@pytest.mark.parametrize("first", ["replaced", "forgotten"])
+async def test_an_upload_that_is_forgotten_while_its_object_changes(
+    postgresql_backend: PostgresqlBackend, first: str
+) -> None:
+    """Whichever of two transactions comes first, the other one waits for it: no object stays that nobody will become.
+    (SQLite has one writer at a time.)"""
+    database = postgresql_backend.new()
+    assert isinstance(database, PostgresqlDatabase)
+    house = House(database)
+    ledger = Transfers(database, house.clock)
+    upload_id = await house.upload(b"x")
+    [(object_id,)] = await house.rows("SELECT object_id FROM uploads")
+    hold = (await ledger.begin(upload_id, object_id)).hold
+    is_done, go_on = threading.Event(), threading.Event()
+
+    def change(connection: Connection) -> None:
+        if first == "replaced":
+            transfers.replace_object(connection, upload_id, held=hold.epoch, now=1)
+        else:
+            assert uploads.remove(connection, upload_id)
+            blobs.abandon(connection, object_id, now=1)
+        is_done.set()
+        assert go_on.wait(30)
+
+    changing = asyncio.ensure_future(database.write(change))
+    await asyncio.to_thread(is_done.wait, 30)
+    other: Awaitable[object]
+    other = house.uploads.cancel(await house.at(NAME), upload_id) if first == "replaced" else ledger.give_up(hold)
+    following = asyncio.ensure_future(other)
+
+    def waits() -> bool:
+        with postgresql_backend.cluster.connect(str(database.url.database)) as connection:
+            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+
+    await asyncio.to_thread(wait_until, lambda: following.done() or waits())
+    go_on.set()
+    await asyncio.gather(changing, following)
+    assert await house.rows("SELECT id FROM uploads") == []
+    assert await house.rows("SELECT id FROM objects WHERE state <> 'dead'") == []
 
 
 async def test_an_object_is_taken_from_whoever_holds_it(ledger: Transfers) -> None:
