@@ -669,8 +669,27 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
         if len(missing) == 1:
             [given] = pair.keys() - missing
             yield f"{labels.get(given, given)}: needs {missing[0]} too; {why}"
-    if settings.storage_redirect and not settings.is_on_s3:
-        yield f"{labels.get('storage_redirect', 'storage_redirect')}: needs storage in S3; files have no address"
+    yield from _about_s3(settings, labels)
+
+
+def _about_s3(settings: Settings, labels: Mapping[str, str]) -> Iterator[str]:
+    """What makes no sense without S3, and redirects that would end in nothing."""
+    if settings.is_on_s3 or (settings.storage_previous or "").startswith("s3:"):
+        if settings.storage_redirect and settings.removal_grace_s < settings.storage_redirect_ttl_s:
+            given = "removal_grace_s" if "removal_grace_s" in labels else "storage_redirect_ttl_s"
+            yield (
+                f"{labels.get(given, given)}: removal_grace_s has to be at least storage_redirect_ttl_s, or the URL of"
+                " a redirect would outlive its object"
+            )
+        return
+    for name, why in (
+        ("storage_redirect", "files have no address"),
+        ("storage_redirect_except", "there are no redirects"),
+        ("storage_public_endpoint", "there are no redirects"),
+        ("spool", "files are written where they stay"),
+    ):
+        if getattr(settings, name):
+            yield f"{labels.get(name, name)}: needs storage in S3; {why}"
 
 
 def _exposed(settings: Settings, label: str) -> Iterator[str]:

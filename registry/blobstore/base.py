@@ -23,6 +23,10 @@ from registry.core.errors import UploadUnknown
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
+OBJECT_ID_MAX = 2**62
+"""No installation gets as far: a name with a higher id is none of ours, and databases could not take it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectKey:
     """The name of one stored object: the digest of its content and the id that SQL gave it."""
@@ -193,8 +197,8 @@ class BlobStore(Protocol):
         """As `stat`, and makes sure that the object and its name are durable.
 
         For a commit that is repeated after a crash: the upload is unknown by then, but nobody knows whether
-        the name had been synced. When it raises Unavailable, give the object up instead of asking again: a
-        sync that failed once may claim success the next time.
+        the name had been synced. When it raises SyncFailed, give the object up instead of asking again: a sync
+        that failed once may claim success the next time. Any other failure says nothing, and may pass.
         """
         ...
 
@@ -217,7 +221,7 @@ class BlobStore(Protocol):
         ...
 
     def iter_uploads(self) -> AsyncIterator[str]:
-        """The id of every unfinished upload, in no order."""
+        """The id of every unfinished upload, in no order. Survives concurrent removals."""
         ...
 
     async def usage(self) -> Usage:

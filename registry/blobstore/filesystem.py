@@ -55,7 +55,7 @@ from registry.blobstore.layout import (
 from registry.blobstore.threads import Threads, failure
 from registry.blobstore.upload_file import FileSession, RunningHashes, UploadFile, lock
 from registry.core.digest import Algorithm, Digest
-from registry.core.errors import ContentCorrupt, Unavailable, UploadBusy, UploadUnknown
+from registry.core.errors import ContentCorrupt, SyncFailed, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
 
 THREADS_DEFAULT = 8
@@ -119,7 +119,7 @@ class FilesystemStore:
         return await self._hops.run(self._stat, key)
 
     async def confirm(self, key: ObjectKey) -> BlobInfo | None:
-        """As `stat`, after syncing the object and its name. Raises Unavailable or StorageFull."""
+        """As `stat`, after syncing the object and its name. Raises Unavailable, SyncFailed."""
         return await self._commits.run(self._confirm, key)
 
     async def open(self, key: ObjectKey) -> BlobReader:
@@ -261,11 +261,13 @@ class FilesystemStore:
             self._layout.require_marker()
             return None
         try:
-            os.fsync(descriptor)
             size = os.fstat(descriptor).st_size
+            os.fsync(descriptor)
+            self._names.sync(path)
+        except OSError as error:
+            raise SyncFailed(failure(error).message) from error
         finally:
             os.close(descriptor)
-        self._names.sync(path)
         return BlobInfo(key, size)
 
     def _open(self, key: ObjectKey) -> "FileReader":

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobstore.base import BlobInfo, ObjectKey, StoredObject
+from registry.blobstore.base import OBJECT_ID_MAX, BlobInfo, ObjectKey, StoredObject
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import StorageFull, Unavailable
 
@@ -119,6 +119,8 @@ def list_objects(directory: Path, algorithm: Algorithm) -> list[StoredObject]:
 def _object_of(entry: os.DirEntry[str], prefix: str, algorithm: Algorithm) -> StoredObject | None:
     match = _OBJECT_FILE.fullmatch(entry.name)
     if match is None or not match[1].startswith(prefix) or len(match[1]) != 2 * algorithm.size_bytes:
+        return None
+    if int(match[2]) > OBJECT_ID_MAX:
         return None
     try:
         status = entry.stat(follow_symlinks=False)

@@ -56,7 +56,8 @@ class Transfer:
     parts_size: int
     """Bytes in the recorded parts."""
     last_part: int
-    """The highest number of a recorded part, 0 without any."""
+    """The highest number of a part that is recorded, or skipped because whoever lost the upload may still send it; 0
+    without any."""
     tail: Tail | None
     hash_state: bytes | None
     """A running hash of all recorded bytes, as `resumable_hash` saves it."""
@@ -64,8 +65,6 @@ class Transfer:
     """What its object was to become when somebody began to publish it. None: nobody has."""
     committed_size: int | None
     """The size of the published object, verified against `publishing`. None: it is not published yet."""
-    was_abandoned: bool = False
-    """Whether the holder before has never let go of it."""
 
     @property
     def offset(self) -> int:

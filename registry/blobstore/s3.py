@@ -128,8 +128,7 @@ class S3Store:
         require_upload_id(upload_id)
         if await self._ledger.find(upload_id) is None:
             if _STRAY_ID.fullmatch(upload_id):
-                await self._shop.abort_multiparts(int(upload_id, 16))
-                await self._shop.delete_tails(int(upload_id, 16))
+                await self._remove_leftovers(int(upload_id, 16))
             return
         with suppress(UploadUnknown):
             transfer = await self._ledger.take(upload_id)
@@ -264,6 +263,13 @@ class S3Store:
         async for object_id, _, modified_at, tail_epoch in self._listed():
             if tail_epoch is not None and modified_at <= before:
                 yield object_id
+
+    async def _remove_leftovers(self, object_id: int) -> None:
+        """Only what is old: a database that was set back may have given the id to a new upload since it was listed."""
+        before = self._clock() - self._stray_age
+        if await self._is_ended(object_id):
+            await self._shop.abort_multiparts(object_id, before=before)
+            await self._shop.delete_tails(object_id, before=before)
 
     async def _is_ended(self, object_id: int) -> bool:
         transfer = await self._ledger.find_object(object_id)

@@ -11,6 +11,7 @@ No key is ever written twice with different content: ids are never given out aga
 import re
 from dataclasses import dataclass
 
+from registry.blobstore.base import OBJECT_ID_MAX
 from registry.core.limits import MIB
 
 PARTS_MAX = 10_000
@@ -63,6 +64,8 @@ class Keys:
         """What a listed key names, None if it is not ours."""
         match = _OBJECT.fullmatch(key.removeprefix(self.objects))
         if match is None or not key.startswith(self.objects) or int(match[2]) % 256 != int(match[1], 16):
+            return None
+        if int(match[2]) > OBJECT_ID_MAX:
             return None
         return NamedObject(int(match[2]), None if match[3] is None else int(match[3]))
 

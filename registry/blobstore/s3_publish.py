@@ -1,13 +1,15 @@
 """How an upload to S3 becomes an object: verified, under its final key, and known to the ledger as such.
 
-The final key is written by one session alone, the first that says so in the ledger. When its request ends without an
-answer, one look at the key tells what became of it, because nobody else writes there. Where an earlier session had
-begun, it may have been stopped in the middle, and its request may still come: then nothing counts but what is read from
-the key; and what fits into one request gets a new object, whose key is its own.
+The final key is written by one session alone, the first that says so in the ledger. What its request answers counts.
+When there is no answer, nothing counts but what is read from the key: a database that was set back to a backup may have
+given out the id of an older object, which is still there and may be as long. Where an earlier session had begun, it may
+have been stopped in the middle, and its request may still come: then too nothing counts but what is read; and what fits
+into one request gets a new object, whose key is its own.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
 from registry.blobstore.base import BlobInfo, ObjectKey
 from registry.blobstore.s3_client import PartsLost
@@ -68,7 +70,7 @@ class Publication:
         try:
             await self._shop.sends.run(self._shop.client.put, key, file.body(), file.size)
         except Unavailable:
-            if not await self._has_size(file.size):
+            if not await self._is_there(file.size):
                 raise
         return await self._record(file.size)
 
@@ -78,20 +80,23 @@ class Publication:
         if known not in (None, self.expected) and not self._may_be_sent_twice:
             raise await self._refused(known)
         is_first = await self._shop.ledger.begin_publishing(upload.lease.hold, self.expected)
-        await self._complete()
-        if known == self.expected and is_first:
+        doubt = await self._complete()
+        if known == self.expected and is_first and doubt is None:
             return await self._record(upload.offset)
         whole, own = await self._read(0, upload.began)
         if whole == self.expected:
             return await self._record(upload.offset)
         if own == self.expected and self._may_be_sent_twice:
             return await self._again_from_object()
+        if doubt is not None:
+            await self._fail(doubt)
         raise await self._refused(whole)
 
-    async def _complete(self) -> None:
-        """Make the object of its parts. An error does not tell whether it was made; its size does."""
+    async def _complete(self) -> PartsLost | Unavailable | None:
+        """Make the object of its parts. Returns what leaves it open whether this is what is under the key now, though
+        that is as long; None where the service says so."""
         upload, shop = self.upload, self._shop
-        failed: Exception | None = None
+        failed: PartsLost | Unavailable | None = None
         try:
             parts = await upload.put_last_part()
             assert upload.multipart_id is not None
@@ -101,10 +106,16 @@ class Publication:
             failed = error
         size = await shop.size(upload.object_id)
         if size == upload.offset:
-            return
-        if size is None and not isinstance(failed, PartsLost):
-            raise failed or Unavailable("the blob store failed: the S3 service does not show the object yet")
-        raise await upload.lost() from failed
+            return failed
+        if size is None and failed is None:
+            raise Unavailable("the blob store failed: the S3 service does not show the object yet")
+        return await self._fail(failed)
+
+    async def _fail(self, failed: PartsLost | Unavailable | None) -> NoReturn:
+        """The object was not made: raises what tells whether its parts are there still, or the upload is gone."""
+        if isinstance(failed, Unavailable):
+            raise failed
+        raise await self.upload.lost() from failed
 
     async def _record(self, size: int) -> BlobInfo:
         """The content is there and right: say so in the ledger, and tidy up."""

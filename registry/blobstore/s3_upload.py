@@ -48,20 +48,21 @@ class S3Upload:
         self.offset = self.began = transfer.offset
         self.algorithm = algorithm
         self.multipart_id = transfer.multipart_id
-        self.has_parts = transfer.last_part > 0
+        self.has_parts = transfer.parts_size > 0
         self.is_ending = False
         """Whether its session is ending: that may take long, and no bytes come meanwhile."""
         self.lease = Lease(transfer.hold, shop.ledger, shop.clock, self._is_busy)
         self.may_have_strays = False
         """Whether the service may know of a multipart upload of this object that nobody else does."""
-        # Whoever held it before may still be sending the part that would be the next.
-        self._number = transfer.last_part + (2 if transfer.was_abandoned else 1)
+        self._number = transfer.last_part + 1
         self._tail = transfer.tail
         self._recorded = transfer.offset
         self._hash = ResumableHash.load(algorithm, transfer.hash_state, transfer.offset)
         self._file: SpoolFile | None = None
         self._full: _FullPart | None = None
         self._is_lost = False
+        # Whether the database did not say which object the upload has now.
+        self._is_unsure = False
         # A session before may still be writing the whole object in one request, which nobody can stop.
         self._is_written_in_one = transfer.publishing is not None and not self.has_parts
 
@@ -136,7 +137,7 @@ class S3Upload:
             await self.settle()
             await self._store_tail()
         except RegistryError:
-            self.offset = self._recorded
+            self.offset = 0 if self._is_unsure else self._recorded
             with suppress(RegistryError):
                 await self.shop.ledger.release(self.lease.hold)
             raise
@@ -162,7 +163,7 @@ class S3Upload:
         What the old object has left is removed with it, because it is dead from now on.
         """
         await self._stop_sending()
-        self.object_id = await self.shop.ledger.replace_object(self.lease.hold)
+        await self._replace_object()
         self.offset = self.began = self._recorded = 0
         self.multipart_id = self._tail = None
         self.has_parts = False
@@ -277,11 +278,17 @@ class S3Upload:
         """Let the parts become a new object, whose key nobody else writes. What was recorded, no more than a tail, is
         in the first part."""
         tails = self.tail_keys()
-        self.object_id = await self.shop.ledger.replace_object(self.lease.hold)
+        await self._replace_object()
         self.multipart_id = self._tail = None
         self._recorded = 0
         self._is_written_in_one = False
         await self.shop.discard(*tails)
+
+    async def _replace_object(self) -> None:
+        """Where the answer gets lost, asking again settles it: whatever object the upload has then is replaced."""
+        self._is_unsure = True
+        self.object_id = await self.shop.ledger.replace_object(self.lease.hold)
+        self._is_unsure = False
 
     async def _begin_multipart(self, key: str) -> str:
         # Until the answer is here, there may be one that only the service knows of.
@@ -299,7 +306,10 @@ class S3Upload:
         return multipart_id
 
     async def _store_tail(self) -> None:
-        """Put the side object, record it, and remove the one before."""
+        """Put the side object, record it, and remove the one before. Where it might get the name of an object that is
+        dead, nothing is stored: the next session goes on with what the ledger has."""
+        if self._is_unsure:
+            raise Unavailable("the database did not say what became of the upload; ask where it stands")
         shop, hold, old = self.shop, self.lease.hold, self.tail_keys()
         file = await self.last_file()
         if file.size == 0:

@@ -67,18 +67,20 @@ class Workshop:
             with suppress(OurFault):
                 await self.calls.run(self.client.delete, key)
 
-    async def abort_multiparts(self, object_id: int) -> None:
-        """Give up every multipart upload of an object. Raises Unavailable."""
+    async def abort_multiparts(self, object_id: int, *, before: int | None = None) -> None:
+        """Give up every multipart upload of an object, or those begun before a time. Raises Unavailable."""
         key = self.keys.object(object_id)
-        for multipart_id in await self.calls.run(self._multiparts_of, key):
-            await self.calls.run(self.client.abort, key, multipart_id)
+        for multipart in await self.calls.run(lambda: list(self.client.multiparts(key))):
+            if multipart.key == key and _is_from(multipart.begun_at, before):
+                await self.calls.run(self.client.abort, key, multipart.multipart_id)
 
-    async def delete_tails(self, object_id: int) -> None:
-        """Remove every tail of an object. Raises Unavailable."""
+    async def delete_tails(self, object_id: int, *, before: int | None = None) -> None:
+        """Remove every tail of an object, or those from before a time. Raises Unavailable."""
         prefix, after = self.keys.tails(object_id), ""
         while listed := await self.calls.run(self.client.objects, prefix, after):
             for each in listed:
-                await self.calls.run(self.client.delete, each.key)
+                if _is_from(each.modified_at, before):
+                    await self.calls.run(self.client.delete, each.key)
             after = listed[-1].key
 
     async def give_up(self, hold: Hold) -> None:
@@ -88,15 +90,18 @@ class Workshop:
         await self.clear(await self.ledger.give_up(hold))
 
     async def clear(self, object_id: int) -> None:
-        """Remove all that there is of an object that is dead. Raises Unavailable."""
-        steps = (
-            self.calls.run(self.client.delete, self.keys.object(object_id)),
-            self.delete_tails(object_id),
-            self.abort_multiparts(object_id),
-        )
-        for result in await asyncio.gather(*steps, return_exceptions=True):
+        """Remove all that there is of an object that is dead. Raises Unavailable.
+
+        The multipart uploads first: the Complete of a session that was stopped may still come, and what it makes before
+        they are gone is removed after.
+        """
+        aborted = await asyncio.gather(self.abort_multiparts(object_id), return_exceptions=True)
+        content = self.calls.run(self.client.delete, self.keys.object(object_id))
+        removed = await asyncio.gather(content, self.delete_tails(object_id), return_exceptions=True)
+        for result in (*aborted, *removed):
             if result is not None:
                 raise result
 
-    def _multiparts_of(self, key: str) -> list[str]:
-        return [each.multipart_id for each in self.client.multiparts(key) if each.key == key]
+
+def _is_from(moment: int, before: int | None) -> bool:
+    return before is None or moment <= before

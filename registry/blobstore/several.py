@@ -21,7 +21,7 @@ from registry.blobstore.base import (
     Usage,
 )
 from registry.core.digest import Algorithm, Digest
-from registry.core.errors import ContentCorrupt, OurFault, StorageFull, Unavailable, UploadUnknown
+from registry.core.errors import ContentCorrupt, OurFault, StorageFull, SyncFailed, Unavailable, UploadUnknown
 
 PLACES_MAX = 16_384
 """Objects of which it is remembered where they are; about a hundred bytes each."""
@@ -73,7 +73,7 @@ class SeveralStore:
         return await self._first(key, lambda store: store.stat(key))
 
     async def confirm(self, key: ObjectKey) -> BlobInfo | None:
-        """As `stat`, made durable where it is. Raises Unavailable."""
+        """As `stat`, made durable where it is. Raises Unavailable, SyncFailed."""
         return await self._first(key, lambda store: store.confirm(key))
 
     async def open(self, key: ObjectKey) -> BlobReader:
@@ -151,7 +151,7 @@ class SeveralStore:
             try:
                 found = await ask(store)
             except OurFault as error:
-                failed = failed or error
+                failed = error if failed is None or isinstance(error, SyncFailed) else failed
                 continue
             if found is not None:
                 self._remember(key, store)

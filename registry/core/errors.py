@@ -13,7 +13,9 @@
     │   ├── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed
     │   └── Unauthenticated  Denied  TooManyRequests
     └── OurFault                      never the client's mistake, never a 404
-        └── Unavailable  StorageFull  ContentCorrupt
+        ├── StorageFull  ContentCorrupt
+        └── Unavailable
+            └── SyncFailed
 
 `api/errors.py` turns each class into a status and a code; a test keeps that table complete.
 A fact is a plain value (text, number, list or dict of them) and ends up in the `detail` of the answer,
@@ -167,6 +169,11 @@ class OurFault(RegistryError):
 
 class Unavailable(OurFault):
     """The database or the store does not answer."""
+
+
+class SyncFailed(Unavailable):
+    """A medium did not make content durable. What it has dropped is unknown, and it may claim success the next time:
+    the content is to be given up, never asked for again."""
 
 
 class StorageFull(OurFault):

@@ -5,17 +5,24 @@ nobody finished. The store is listed first, and SQL is asked afterwards: what be
 there before its first byte (T1), and stays until its bytes are gone (T9), so nothing that is needed can look unknown,
 whatever the clocks say. A stranger is removed when it has been seen twice, with two days in between: time to notice
 that a wrong database has been put beside the store.
+
+A database that was set back to an older backup would give out ids again that the store has objects of. So once all of
+the store is listed, and before anything is removed, ids go on behind the highest of them; each stranger is looked up
+once more then. Nothing less than a list tells the highest id, so no start can do the same.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from registry.blobstore.base import BlobStore, StoredObject
 from registry.core.digest import Digest
 from registry.core.errors import UploadBusy
 from registry.jobs.runner import Turn
-from registry.metadata import collection, uploads
+from registry.metadata import collection, installation, uploads
+
+T = TypeVar("T")
 
 STRANGER_AGE_MS = 48 * 3_600_000
 STRANGERS_MAX = 5_000
@@ -58,35 +65,31 @@ class Sweep:
         return {"strangers": strangers.seen}
 
     async def _objects(self, turn: Turn, strangers: _Strangers) -> None:
-        listed: list[StoredObject] = []
-        async for stored in self.store.iter_objects():
-            turn.count("listed")
-            turn.count("listed_bytes", stored.size)
-            listed.append(stored)
-            if len(listed) == LOOKED_UP_AT_ONCE:
-                await self._look_up(turn, listed, strangers)
-                listed = []
-        if listed:
-            await self._look_up(turn, listed, strangers)
-
-    async def _look_up(self, turn: Turn, listed: list[StoredObject], strangers: _Strangers) -> None:
-        ids = [stored.object_id for stored in listed]
-        known = await turn.read(lambda connection: collection.known(connection, ids))
-        for stored in listed:
-            if not _is_stranger(stored, known):
-                continue
-            if strangers.is_ripe(f"{stored.object_id} {stored.digest or ''}".rstrip()):
-                turn.check()
+        ripe: list[StoredObject] = []
+        highest = 0
+        async for page in _pages(self.store.iter_objects()):
+            turn.count("listed", len(page))
+            turn.count("listed_bytes", sum(stored.size for stored in page))
+            highest = max(highest, *(stored.object_id for stored in page))
+            ripe += [stored for stored in await self._unknown(turn, page) if strangers.is_ripe(_name(stored))]
+        if ripe or await turn.read(installation.last_id) < highest:
+            await turn.write(partial(installation.skip_ids, seen=highest))
+        for stored in ripe:
+            # As many statements as strangers, and these are few.
+            if await self._unknown(turn, [stored]):
                 await self.store.delete(stored.object_id, stored.digest)
                 turn.count("removed")
                 turn.count("removed_bytes", stored.size)
 
+    async def _unknown(self, turn: Turn, listed: list[StoredObject]) -> list[StoredObject]:
+        ids = [stored.object_id for stored in listed]
+        known = await turn.read(partial(collection.known, object_ids=ids))
+        return [stored for stored in listed if _is_stranger(stored, known)]
+
     async def _uploads(self, turn: Turn, strangers: _Strangers) -> None:
-        listed = [upload_id async for upload_id in self.store.iter_uploads()]
-        for start in range(0, len(listed), LOOKED_UP_AT_ONCE):
-            some = listed[start : start + LOOKED_UP_AT_ONCE]
-            known = await turn.read(partial(uploads.known, upload_ids=some))
-            for upload_id in some:
+        async for page in _pages(self.store.iter_uploads()):
+            known = await turn.read(partial(uploads.known, upload_ids=page))
+            for upload_id in page:
                 if upload_id not in known and strangers.is_ripe(upload_id):
                     turn.check()
                     await self._remove_upload(turn, upload_id)
@@ -97,6 +100,22 @@ class Sweep:
         except UploadBusy:
             return
         turn.count("uploads_removed")
+
+
+async def _pages(listed: AsyncIterator[T]) -> AsyncIterator[list[T]]:
+    """What is listed, in pieces of `LOOKED_UP_AT_ONCE`, none of them empty."""
+    page: list[T] = []
+    async for each in listed:
+        page.append(each)
+        if len(page) == LOOKED_UP_AT_ONCE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _name(stored: StoredObject) -> str:
+    return f"{stored.object_id} {stored.digest or ''}".rstrip()
 
 
 def _is_stranger(stored: StoredObject, known: dict[int, Digest | None]) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, cast, delete, exists, extract, func, insert, select, update
+from sqlalchemy import BigInteger, cast, delete, exists, extract, func, insert, select, text, update
 from sqlalchemy.engine import Connection
 
 from registry.metadata import collection
@@ -11,7 +11,8 @@ from registry.metadata.insert import insert as insert_or
 from registry.metadata.schema import blobs, installation, manifests, objects, repositories, tags, uploads
 
 IDS_SKIPPED = 1_000_000
-"""Object ids that may have been given out without reaching the disk before a power cut."""
+"""Object ids that may have been given out without anything that tells of them: before a power cut they had not reached
+the disk, and before the return to a backup their objects were not in the store yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,38 @@ def note_boot(connection: Connection, boot_id: str) -> None:
     """Remember the boot of this machine. Where the database is a file of it, give out no object id within `IDS_SKIPPED`
     of the newest one that is known; a database server did not boot with us, and makes ids durable (`blobs.begin`)."""
     connection.execute(update(installation).values(boot_id=boot_id))
+    if connection.dialect.name != "postgresql":
+        _give_out_after(connection, last_id(connection) + IDS_SKIPPED)
+
+
+_LAST_ID = {
+    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'objects'"),
+    "postgresql": text("SELECT pg_sequence_last_value(pg_get_serial_sequence('objects', 'id')::regclass)"),
+}
+_SET_LAST_ID = text("SELECT setval(pg_get_serial_sequence('objects', 'id'), :id)")
+
+
+def last_id(connection: Connection) -> int:
+    """The newest object id that was given out or skipped, 0 before the first."""
+    return connection.execute(_LAST_ID[connection.dialect.name]).scalar() or 0
+
+
+def skip_ids(connection: Connection, seen: int) -> None:
+    """Let an object of the id `seen` be none that is yet to come: where ids have not got as far, go on `IDS_SKIPPED`
+    behind it. Once this is committed, every id up to `seen` has its row, or has had it, or will never be given out."""
     if connection.dialect.name == "postgresql":
+        # Nobody is then between drawing an id, which is seen by all at once, and the commit of its row, which is not.
+        connection.exec_driver_sql("LOCK TABLE objects IN SHARE ROW EXCLUSIVE MODE")
+    if seen > last_id(connection):
+        _give_out_after(connection, seen + IDS_SKIPPED)
+
+
+def _give_out_after(connection: Connection, last: int) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SET_LAST_ID, {"id": last})
         return
-    newest = connection.execute(select(func.max(objects.c.id))).scalar() or 0
-    skipped = {"id": newest + IDS_SKIPPED, "state": "dead", "created_at": 0, "dead_at": 0}
-    connection.execute(insert(objects), skipped)
-    connection.execute(delete(objects).where(objects.c.id == newest + IDS_SKIPPED))
+    connection.execute(insert(objects), {"id": last, "state": "dead", "created_at": 0, "dead_at": 0})
+    connection.execute(delete(objects).where(objects.c.id == last))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Uploads to an object store: who holds them, and what of them is stored. One function is one step of the ledger.
 
-`publishing` is a digest without a size, `committed` one with its size, in the same two columns.
+`publishing` is a digest without a size, `committed` one with its size, in the same two columns. A part without bytes is
+a number that is skipped: a holder that never let go may still send a part under it.
 """
 
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ class TransferRow:
     committed_size: int | None
     parts_size: int
     last_part: int
+    """The highest number of a part, also of one that is skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ _MULTIPART = update(transfers).where(*_HELD).values(multipart_id=bindparam("mult
 _NO_TAIL = update(transfers).where(*_HELD).values(tail_epoch=None, tail_size=0, hash_state=bindparam("state"))
 _PARTS = (
     select(transfer_parts.c.number, transfer_parts.c.etag, transfer_parts.c.size)
-    .where(transfer_parts.c.upload_id == bindparam("upload"))
+    .where(transfer_parts.c.upload_id == bindparam("upload"), transfer_parts.c.size > 0)
     .order_by(transfer_parts.c.number)
 )
 _NO_PARTS = delete(transfer_parts).where(transfer_parts.c.upload_id == bindparam("upload"))
@@ -117,7 +119,7 @@ _REPLACE = (
     )
 )
 _OBJECT_OF_UPLOAD = update(uploads).where(uploads.c.id == bindparam("upload")).values(object_id=bindparam("fresh"))
-_OBJECT_NAMED = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload"))
+_OBJECT_NAMED = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload")).with_for_update()
 _REMOVE = delete(transfers).where(*_HELD)
 _UNFINISHED = (
     select(transfers.c.upload_id)
@@ -143,13 +145,18 @@ def begin(connection: Connection, upload_id: str, object_id: int, *, until: int,
 
 
 def take(connection: Connection, upload_id: str, *, until: int, now: int) -> TransferRow:
-    """Take a transfer; returns it as it was before, with its new epoch. Raises UploadBusy, UploadUnknown."""
+    """Take a transfer; returns it as it was before, with its new epoch. After a holder that has not let go, the number
+    of the part that it may be sending is skipped for good. Raises UploadBusy, UploadUnknown."""
     connection.execute(_LOCK, {"upload": upload_id})
     row = find(connection, upload_id)
     if row is None or row.committed_size is not None:
         raise UploadUnknown("no such upload")
     if row.leased_until > now:
         raise UploadBusy("another session holds this upload")
+    if row.leased_until and row.multipart_id is not None:
+        row = replace(row, last_part=row.last_part + 1)
+        skipped = {"upload_id": upload_id, "number": row.last_part, "etag": "", "size": 0}
+        connection.execute(insert(connection, transfer_parts), skipped)
     return _taken(connection, row, until=until)
 
 

@@ -67,7 +67,7 @@ _OPEN_OF_OWNER = (
     .where(uploads.c.owner_id == bindparam("owner"), uploads.c.state == "open", uploads.c.expires_at > bindparam("now"))
 )
 _FINISHED = select(uploads.c.finished_digest).where(uploads.c.id == bindparam("upload"))
-_OBJECT = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload"))
+_OBJECT = select(uploads.c.object_id).where(uploads.c.id == bindparam("upload")).with_for_update()
 _REMOVE = delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.state != "finished")
 
 
@@ -157,7 +157,9 @@ def finished_digest(connection: Connection, upload_id: str) -> Digest | None:
 
 
 def object_of(connection: Connection, upload_id: str) -> int | None:
-    """The object that an upload is to become, None if it is finished or not there."""
+    """The object that an upload is to become, None if it is finished or not there. The upload is held until the
+    transaction ends: an object store may be giving it another object right now, and the one that is told would be dead
+    already, the other one nobody's."""
     object_id: int | None = connection.execute(_OBJECT, {"upload": upload_id}).scalar()
     return object_id
 

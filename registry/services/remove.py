@@ -8,6 +8,7 @@ from registry.core.errors import BlobInUse, BlobUnknown, ManifestUnknown
 from registry.core.events import Event, EventKind
 from registry.core.names import Reference, Tag
 from registry.metadata import blobs, manifests, repositories, tags
+from registry.metadata.access import require_unchanged
 from registry.metadata.database import Connection, Database
 from registry.metadata.repositories import Hold
 from registry.services import journal
@@ -40,7 +41,7 @@ class Remove:
         await self.database.write(lambda connection: self._blob(connection, access, digest))
 
     def _tag(self, connection: Connection, access: RepositoryAccess, tag: Tag) -> None:
-        repository_id = repositories.lock(connection, access, Hold.ALONE)
+        repository_id = _held(connection, access)
         digest = tags.live(connection, repository_id, [tag]).get(tag)
         if digest is None:
             raise ManifestUnknown("no such tag", reference=tag)
@@ -50,7 +51,7 @@ class Remove:
         journal.changed(connection, access.actor, events, now=now)
 
     def _manifest(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
-        repository_id = repositories.lock(connection, access, Hold.ALONE)
+        repository_id = _held(connection, access)
         manifest_id = manifests.find(connection, repository_id, digest, lock=True)
         if manifest_id is None:
             raise ManifestUnknown("no such manifest", reference=str(digest))
@@ -64,7 +65,7 @@ class Remove:
         journal.changed(connection, access.actor, events, now=now)
 
     def _blob(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
-        repository_id = repositories.lock(connection, access, Hold.ALONE)
+        repository_id = _held(connection, access)
         blobs.lock(connection, digest)
         users = blobs.users(connection, repository_id, digest, count=USERS_NAMED)
         if users:
@@ -73,3 +74,11 @@ class Remove:
             raise BlobUnknown("no such blob in this repository", digest=str(digest))
         events = [Event(EventKind.BLOB_UNLINKED, access.name, digest)]
         journal.changed(connection, access.actor, events, now=self.clock())
+
+
+def _held(connection: Connection, access: RepositoryAccess) -> int:
+    """The repository, held alone. Raises NameUnknown, or Unauthenticated where access has changed by the time that it
+    is held."""
+    repository_id = repositories.lock(connection, access, Hold.ALONE)
+    require_unchanged(connection, access)
+    return repository_id

@@ -162,5 +162,4 @@ def _transfer(row: TransferRow) -> Transfer:
         hash_state=row.hash_state,
         publishing=row.digest,
         committed_size=row.committed_size,
-        was_abandoned=row.leased_until != 0,
     )

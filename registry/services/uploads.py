@@ -19,6 +19,7 @@ from registry.core.errors import (
     DigestMismatch,
     OurFault,
     SizeInvalid,
+    SyncFailed,
     TooManyRequests,
     UploadUnknown,
 )
@@ -166,6 +167,7 @@ class Uploads:
             if found is None or found.corrupt:
                 return False
             repository_id = self._ensure(connection, access, now=now)
+            access_rows.require_unchanged(connection, access)
             locks.blob_arrives(connection, repository_id)
             if not blobs.hold(connection, digest, until=now + self.lease_ms):
                 return False
@@ -259,7 +261,8 @@ class Uploads:
 
     async def _finish_interrupted(self, access: RepositoryAccess, upload: Upload, digest: Digest) -> None:
         """The bytes of this upload are no longer an upload's: another request has just finished it, or the process
-        died between publishing them and telling SQL, which is done now. Raises UploadUnknown if neither is so."""
+        died between publishing them and telling SQL, which is done now. Raises UploadUnknown if neither is so, and
+        SyncFailed once the object is given up; after any other failure it can be tried again."""
         # Asked again: a store may have given the upload another object meanwhile.
         upload = await self._find(access, upload.id)
         if upload.finished_digest == digest:
@@ -268,8 +271,7 @@ class Uploads:
         assert upload.object_id is not None
         try:
             info = await self.store.confirm(ObjectKey(digest, upload.object_id))
-        except OurFault:
-            # A sync that failed once may claim success the next time: this object is given up, never asked again.
+        except SyncFailed:
             await _finished(self._forget(upload))
             raise
         if info is None:

@@ -62,6 +62,7 @@ class World:
     part_sizes: PartSizes = PART_SIZES
     direct: Direct | None = None
     patience: Patience = QUICK
+    stray_age_ms: int = 0
     ahead_ms: int = 0
     """How far the clock of the leases is ahead of that of the machine."""
     clients: list[CountedClient] = field(default_factory=list)
@@ -101,7 +102,7 @@ class World:
             self.clock,
             direct=self.direct,
             part_sizes=self.part_sizes,
-            stray_age_ms=0,
+            stray_age_ms=self.stray_age_ms,
         )
 
     def keys(self, below: str = "objects/") -> dict[str, int]:

@@ -171,6 +171,7 @@ async def test_foreign_names_are_ignored(store: BlobStore, root: Path) -> None:
     other.mkdir(exist_ok=True)
     for name in (encoded, f"{encoded}.", f"{encoded}.01", f"{encoded}.1x", f"{encoded.upper()}.1", ".1", "x"):
         (directory / name).touch()
+    (directory / f"{encoded}.{2**62 + 1}").touch()
     (other / f"{encoded}.1").touch()
     (directory / f"{encoded}.12").mkdir()
     (directory / f"{encoded}.13").symlink_to(path_of(root, info.key))

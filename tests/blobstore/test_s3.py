@@ -17,14 +17,15 @@ from sqlalchemy import text
 
 from registry.blobstore import resumable_hash, s3, s3_lease, s3_reader
 from registry.blobstore.base import BlobInfo, BlobStore, ObjectKey, UploadSession
-from registry.blobstore.ledger import LEASE_MS, Part
+from registry.blobstore.ledger import LEASE_MS, Hold, Part
 from registry.blobstore.resumable_hash import ResumableHash
-from registry.blobstore.s3_client import Direct, S3Client
+from registry.blobstore.s3_client import Direct, PartsLost, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, Keys
 from registry.blobstore.s3_workshop import Workshop
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ContentCorrupt, DigestMismatch, Unavailable, UploadBusy, UploadUnknown
 from registry.core.limits import CHUNK_BYTES
+from registry.services.transfers import Transfers
 from tests.backends.s3 import S3Service, service
 from tests.blobstore.s3_world import MIN_PART, QUICK, SMALL_PARTS, START, World
 from tests.blobstore.suite import *  # noqa: F403
@@ -269,6 +270,40 @@ async def test_cr06_a_zombie_whose_part_comes_too_late_removes_nothing(
     assert_tidy(parts, info)
 
 
+async def test_cr06_a_part_that_comes_after_two_more_sessions_hits_nothing(
+    parts: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which the first let go without having sent a part, and the second is about to publish."""
+    content = sample(3 * BORDER + 1000)
+    client, store, sent_late = parts.clients[0], parts.backend.another(), threading.Event()
+    goes_on, put_part = threading.Event(), S3Client.put_part
+
+    def late(*arguments: Any) -> str:
+        if arguments[2] == 2:
+            assert goes_on.wait(30)
+        etag = put_part(client, *arguments)
+        if arguments[2] == 2:
+            sent_late.set()
+        return etag
+
+    monkeypatch.setattr(client, "put_part", late)
+    upload_id, object_id, zombie = await abandoned(parts, content[: 2 * BORDER + 500])
+    await sent(parts, upload_id, BORDER)
+    session = await store.resume_upload(upload_id, object_id)
+    await session.write([content[BORDER : BORDER + 10]])
+    await session.suspend()
+    session = await store.resume_upload(upload_id, object_id)
+    await session.write([content[BORDER + 10 :]])
+    await sent(parts, upload_id, 3 * BORDER)
+    goes_on.set()
+    await asyncio.to_thread(sent_late.wait, 30)
+    info = await session.commit(Digest.of(content))
+    assert await read(store, info.key) == content
+    with pytest.raises((UploadBusy, UploadUnknown)):
+        await zombie.suspend()
+    assert_tidy(parts, info)
+
+
 @pytest.mark.parametrize("size", [1000, BORDER + 1000])
 @pytest.mark.parametrize("ending", ["abort", "mismatch", "remove"])
 async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
@@ -300,6 +335,36 @@ async def test_cr06_a_zombie_that_stops_before_it_removes_removes_nothing(
     if info is not None:
         assert await read(store, info.key) == content
     assert_tidy(parts, *filter(None, infos))
+
+
+@pytest.mark.parametrize("ending", ["remove", "delete"])
+async def test_cr06_a_complete_that_comes_too_late_brings_nothing_back(
+    parts: World, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """A session was stopped before its last request, which comes while its upload is removed: as soon as the object is
+    removed there is nothing left that it could be made of."""
+    content = sample(2 * BORDER)
+    upload_id, object_id = await begun(parts, content)
+    transfer = await parts.ledger.take(upload_id)
+    recorded = await parts.ledger.parts(transfer.hold)
+    await parts.ledger.release(transfer.hold)
+    client, key = parts.clients[0], Keys(parts.location.prefix).object(object_id)
+    delete, told = client.delete, list[str]()
+
+    def delete_and_complete(name: str) -> None:
+        delete(name)
+        if name == key:
+            assert transfer.multipart_id is not None
+            try:
+                client.complete(key, transfer.multipart_id, recorded)
+            except PartsLost as error:
+                told.append(str(error))
+
+    monkeypatch.setattr(client, "delete", delete_and_complete)
+    store = parts.backend.store
+    await (store.remove_upload(upload_id) if ending == "remove" else store.delete(object_id, None))
+    assert told == ["NoSuchUpload"]
+    assert_tidy(parts)
 
 
 async def wait_for(condition: Callable[[], bool]) -> None:
@@ -356,6 +421,77 @@ async def test_i7_a_crash_between_publishing_and_its_record_converges(parts: Wor
     assert await parts.backend.another().confirm(info.key) == info
     assert parts.calls()["GetObject"] == before, "it is vouched for now"
     assert await parts.backend.another().confirm(other) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "call", "failure"),
+    [
+        (1000, "put", Unavailable("no answer")),
+        (BORDER + 1000, "complete", Unavailable("no answer")),
+        (BORDER + 1000, "complete", PartsLost("NoSuchUpload")),
+    ],
+)
+async def test_an_older_object_under_the_key_is_not_taken_for_ours(
+    parts: World, monkeypatch: pytest.MonkeyPatch, size: int, call: str, failure: Exception
+) -> None:
+    """A database that was set back gives an id out again. The object of the time before is as long, and the request
+    that writes ours is not carried out and gets no answer, or none that tells. Whoever tries again gets through."""
+    store, content = parts.backend.store, sample(size)
+    upload_id, object_id = await begun(parts, content)
+    key = Keys(parts.location.prefix).object(object_id)
+    parts.service.client.put_object(Bucket=parts.location.bucket, Key=key, Body=bytes(size))
+
+    def fail(*_: Any) -> None:
+        raise failure
+
+    session = await store.resume_upload(upload_id, object_id)
+    with monkeypatch.context() as broken:
+        broken.setattr(parts.clients[0], call, fail)
+        with pytest.raises((Unavailable, UploadUnknown)):
+            await session.commit(Digest.of(content))
+    if isinstance(failure, PartsLost):
+        assert await uploads(store) == set()
+        info = await put(store, content)
+    else:
+        session = await store.resume_upload(upload_id, object_id)
+        info = await session.commit(Digest.of(content))
+    assert await read(store, info.key) == content
+    if info.key.object_id != object_id:
+        await store.delete(object_id, None)
+    assert_tidy(parts, info)
+
+
+@pytest.mark.parametrize("case", ["sent twice", "begun to publish", "in parts"])
+async def test_an_upload_goes_on_after_a_new_object_that_nobody_was_told_of(
+    parts: World, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """The ledger has replaced the object, and the answer to that COMMIT is lost: nothing is stored under the name of
+    the old one, and the next session stands where the ledger says."""
+    store, content = parts.backend.store, sample(BORDER + 1000 if case == "in parts" else 1000)
+    first = content[:BORDER] if case == "in parts" else content
+    upload_id, object_id = await begun(parts, first[:100] if case == "begun to publish" else first)
+    if case != "sent twice":
+        transfer = await parts.ledger.take(upload_id)
+        assert await parts.ledger.begin_publishing(transfer.hold, Digest.of(first))
+        await parts.ledger.release(transfer.hold)
+    replace_object = Transfers.replace_object
+
+    async def lost(ledger: Transfers, hold: Hold) -> int:
+        await replace_object(ledger, hold)
+        raise Unavailable("the connection broke")
+
+    session = await store.resume_upload(upload_id, object_id)
+    with monkeypatch.context() as broken:
+        broken.setattr(Transfers, "replace_object", lost)
+        await session.write([content[session.offset :] or content])
+        with pytest.raises(Unavailable):
+            await session.commit(Digest.of(content))
+    session = await parts.backend.another().resume_upload(upload_id, object_id)
+    await session.write([content[session.offset :]])
+    info = await session.commit(Digest.of(content))
+    assert await read(store, info.key) == content
+    await store.delete(object_id, None)
+    assert_tidy(parts, info)
 
 
 @pytest.mark.parametrize("content", [b"", b"small"])
@@ -429,6 +565,14 @@ async def test_cr21_a_ledger_of_more_than_a_thousand_parts(world: World) -> None
     assert (found.offset, found.last_part) == (7 * 1203, 1203)
 
 
+@pytest.mark.parametrize("object_id", [2**62 + 1, 2**63 - 1, 9_999_999_999_999_999_999])
+async def test_foreign_names_are_ignored(world: World, object_id: int) -> None:
+    """Also those that look like ours, and have an id that no database could take or go on behind."""
+    key = Keys(world.location.prefix).object(object_id)
+    world.service.client.put_object(Bucket=world.location.bucket, Key=key, Body=b"foreign")
+    assert await objects(world.backend.store) == set()
+
+
 def test_part_sizes_reach_five_tebibytes() -> None:
     sizes = [PART_SIZES.of(number) for number in range(1, 10_001)]
     assert sum(sizes) >= 5 * 1024**4
@@ -456,6 +600,25 @@ async def test_what_an_ended_upload_has_left_is_found_and_removed(parts: World) 
     assert await read(store, info.key) == b"live"
     await store.remove_upload(upload_id)
     assert_tidy(parts, info)
+
+
+async def test_what_a_new_upload_has_is_not_removed_in_place_of_an_old_one(
+    versitygw: S3Service, tmp_path: Path
+) -> None:
+    """After a return to an older database an id of something that was left may be given to an upload that is begun
+    between the list and the removal: what is young, or has somebody, stays."""
+    async with World.open(versitygw, tmp_path, part_sizes=SMALL_PARTS) as world:
+        content = sample(BORDER + 100)
+        upload_id, object_id = await begun(world, content)
+        await world.backend.store.remove_upload(f"{object_id:032x}")
+        session = await world.backend.store.resume_upload(upload_id, object_id)
+        info = await session.commit(Digest.of(content))
+        assert await read(world.backend.store, info.key) == content
+        world.stray_age_ms = 3_600_000
+        young = Keys(world.location.prefix).object(12345)
+        world.service.client.create_multipart_upload(Bucket=world.location.bucket, Key=young)
+        await world.backend.another().remove_upload(f"{12345:032x}")
+        assert world.multiparts() == [young]
 
 
 async def test_a_direct_url_serves_the_object(versitygw: S3Service, tmp_path: Path) -> None:

@@ -75,15 +75,37 @@ def test_a_bucket_is_in_the_path_where_there_is_an_endpoint() -> None:
 
 
 def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
+    redirecting = {"storage": "s3://bucket", "storage_redirect": True}
     for flags, told in (
         ({"s3_access_key_id": "key"}, "--s3-access-key-id: needs s3_secret_access_key_file too"),
         ({"s3_secret_access_key_file": tmp_path}, "--s3-secret-access-key-file: needs s3_access_key_id too"),
         ({"storage_redirect": True}, "--storage-redirect: needs storage in S3"),
+        ({"storage_redirect_except": "10.0.0.0/8"}, "--storage-redirect-except: needs storage in S3"),
+        ({"storage_public_endpoint": "https://s3.example.com"}, "--storage-public-endpoint: needs storage in S3"),
+        ({"spool": tmp_path}, "--spool: needs storage in S3"),
+        ({**redirecting, "removal_grace_s": 599}, "--removal-grace-s: removal_grace_s has to be at least storage_re"),
+        ({**redirecting, "storage_redirect_ttl_s": "2d"}, "--storage-redirect-ttl-s: removal_grace_s has to be at"),
         ({"storage_public_endpoint": "s3.example.com"}, "--storage-public-endpoint: must be https://<host>"),
     ):
         with pytest.raises(ConfigProblems) as caught:
             load(flags, {}, None)
         assert [problem[: len(told)] for problem in caught.value.problems] == [told]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"storage_redirect": False, "storage_redirect_except": "", "removal_grace_s": 0},
+        {"storage": "s3://bucket", "removal_grace_s": 0},
+        {"storage": "s3://bucket", "storage_redirect": True},
+        {"storage": "s3://bucket", "storage_redirect": True, "removal_grace_s": 600, "spool": "spool"},
+        {"storage_previous": "s3://bucket", "storage_redirect": True, "spool": "spool"},
+    ],
+)
+def test_settings_that_go_together(flags: dict[str, object]) -> None:
+    """Defaults say nothing, nor do settings of S3 while blobs move from there."""
+    load(flags, {}, None)
 
 
 def test_an_endpoint_that_is_none() -> None:

@@ -1,5 +1,7 @@
 """The contract on two stores as one, both in memory or both on disk, and what was begun in the previous one."""
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from registry.blobstore.filesystem import FilesystemStore
 from registry.blobstore.memory import MemoryStore
 from registry.blobstore.several import SeveralStore
 from registry.core.digest import Digest
-from registry.core.errors import ContentCorrupt, StorageFull, Unavailable, UploadUnknown
+from registry.core.errors import ContentCorrupt, StorageFull, SyncFailed, Unavailable, UploadUnknown
 from tests.blobstore.suite import *  # noqa: F403
 from tests.blobstore.suite import IDENTITY, Backend, half_done, named, new_key, objects, put, read, running, uploads
 
@@ -129,3 +131,20 @@ async def test_only_the_current_store_has_to_have_room(tmp_path: Path) -> None:
 async def test_what_neither_has_is_corrupt(both: SeveralStore) -> None:
     with pytest.raises(ContentCorrupt):
         await both.open(ObjectKey(Digest.of(b"x"), 7))
+
+
+async def test_a_sync_that_failed_is_told_also_where_the_other_store_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the object would be asked for again, and its next sync may claim success."""
+    both = SeveralStore(FilesystemStore(tmp_path / "not mounted"), FilesystemStore(tmp_path / "old"))
+    await both.previous.claim(IDENTITY)
+    info = await put(both.previous, b"content")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SyncFailed):
+        await both.confirm(info.key)
+    await both.aclose()

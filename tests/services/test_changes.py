@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -9,13 +10,15 @@ from sqlalchemy import text
 
 from registry.core import limits
 from registry.core.access import Action, Principal, Visibility, repository_subject
+from registry.core.errors import Unauthenticated
+from registry.core.names import Reference
 from registry.metadata import access
 from registry.metadata.database import Connection, Database
 from registry.services import changes
 from registry.services.access import Access
 from registry.services.changes import Changes
 from tests.running import wait_until
-from tests.services.conftest import NAME, House
+from tests.services.conftest import NAME, OTHER, House, by_tag
 
 pytestmark = pytest.mark.anyio
 
@@ -169,3 +172,26 @@ async def test_has_changed(house: House, known: Changes) -> None:
         return [access.has_changed(connection, ["a1", "c9"], since=since) for since in (0, 1)]
 
     assert await house.database.read(asked) == [True, False]
+
+
+@pytest.mark.usefixtures("known")
+async def test_what_is_decided_is_asked_again_where_something_changes(house: House) -> None:
+    """SEC-012: access was taken away between the decision and the transaction, such as while that waited for another
+    one: no mount, and nothing is removed."""
+    blob, config = await house.blob(b"blob"), await house.blob(b"{}")
+    source = await house.source(NAME)
+    descriptor = {"mediaType": "application/x", "digest": str(config), "size": 2}
+    pushed = await house.manifest({"schemaVersion": 2, "config": descriptor, "layers": []}, "v1")
+    here, there = [replace(await house.at(name), subjects=("r1",)) for name in (NAME, OTHER)]
+    await change(house, "r1")
+    for attempt in (
+        house.uploads.mount(there, blob, source),
+        house.remove.blob(here, blob),
+        house.remove.manifest(here, by_tag("v1")),
+        house.remove.manifest(here, Reference(digest=pushed.digest)),
+    ):
+        with pytest.raises(Unauthenticated):
+            await attempt
+    assert await house.content(blob) == b"blob"
+    assert await house.rows("SELECT name FROM repositories") == [(NAME,)]
+    assert await house.rows("SELECT name FROM tags") == [("v1",)]

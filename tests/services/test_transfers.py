@@ -2,6 +2,7 @@
 it."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,7 +11,12 @@ from sqlalchemy import text
 from registry.blobstore.ledger import LEASE_MS, Hold, Part, Tail
 from registry.core.digest import Digest
 from registry.core.errors import UploadBusy, UploadUnknown
+from registry.metadata import blobs, transfers, uploads
+from registry.metadata.database import Connection
+from registry.metadata.postgresql import PostgresqlDatabase
 from registry.services.transfers import Transfers
+from tests.backends.postgresql import PostgresqlBackend
+from tests.running import wait_until
 from tests.services.conftest import NAME, House
 
 pytestmark = pytest.mark.anyio
@@ -46,12 +52,27 @@ async def test_it_is_taken_when_it_is_free_or_its_lease_is_over(house: House, le
         await ledger.take(UPLOAD)
     house.now += 1
     second = await ledger.take(UPLOAD)
-    assert (second.epoch, second.was_abandoned) == (2, True)
+    assert second.epoch == 2
     await ledger.release(second.hold)
     third = await ledger.take(UPLOAD)
-    assert (third.epoch, third.was_abandoned) == (3, False)
+    assert third.epoch == 3
     with pytest.raises(UploadUnknown):
         await ledger.take("0" * 32)
+
+
+async def test_numbers_of_parts_that_may_come_late_are_skipped_for_good(house: House, ledger: Transfers) -> None:
+    """CR-06: that of each holder that never let go; whoever comes after the next one does not use it either."""
+    first = await ledger.begin(UPLOAD, 7)
+    await ledger.record_multipart(first.hold, "multipart")
+    await ledger.record_part(first.hold, Part(1, "etag", 100), None)
+    for last_part in (2, 3):
+        house.now += LEASE_MS
+        assert (await ledger.take(UPLOAD)).last_part == last_part
+    await ledger.release(Hold(UPLOAD, 3))
+    last = await ledger.take(UPLOAD)
+    assert (last.last_part, last.offset) == (3, 100)
+    await ledger.record_part(last.hold, Part(4, "last", 50), None)
+    assert await ledger.parts(last.hold) == [Part(1, "etag", 100), Part(4, "last", 50)]
 
 
 async def test_of_many_that_take_it_at_once_one_has_it(ledger: Transfers) -> None:
@@ -132,6 +153,47 @@ async def test_a_new_object_takes_the_place_of_the_old_one(house: House, ledger:
     assert await house.rows("SELECT object_id FROM uploads") == [(fresh,)]
     assert sorted(await house.rows("SELECT id, state FROM objects")) == [(old, "dead"), (fresh, "uploading")]
     assert await ledger.begin_publishing(hold, DIGEST)
+
+
+@pytest.mark.parametrize("first", ["replaced", "forgotten"])
+async def test_an_upload_that_is_forgotten_while_its_object_changes(
+    postgresql_backend: PostgresqlBackend, first: str
+) -> None:
+    """Whichever of two transactions comes first, the other one waits for it: no object stays that nobody will become.
+    (SQLite has one writer at a time.)"""
+    database = postgresql_backend.new()
+    assert isinstance(database, PostgresqlDatabase)
+    house = House(database)
+    ledger = Transfers(database, house.clock)
+    upload_id = await house.upload(b"x")
+    [(object_id,)] = await house.rows("SELECT object_id FROM uploads")
+    hold = (await ledger.begin(upload_id, object_id)).hold
+    is_done, go_on = threading.Event(), threading.Event()
+
+    def change(connection: Connection) -> None:
+        if first == "replaced":
+            transfers.replace_object(connection, upload_id, held=hold.epoch, now=1)
+        else:
+            assert uploads.remove(connection, upload_id)
+            blobs.abandon(connection, object_id, now=1)
+        is_done.set()
+        assert go_on.wait(30)
+
+    changing = asyncio.ensure_future(database.write(change))
+    await asyncio.to_thread(is_done.wait, 30)
+    other: Awaitable[object]
+    other = house.uploads.cancel(await house.at(NAME), upload_id) if first == "replaced" else ledger.give_up(hold)
+    following = asyncio.ensure_future(other)
+
+    def waits() -> bool:
+        with postgresql_backend.cluster.connect(str(database.url.database)) as connection:
+            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+
+    await asyncio.to_thread(wait_until, lambda: following.done() or waits())
+    go_on.set()
+    await asyncio.gather(changing, following)
+    assert await house.rows("SELECT id FROM uploads") == []
+    assert await house.rows("SELECT id FROM objects WHERE state <> 'dead'") == []
 
 
 async def test_an_object_is_taken_from_whoever_holds_it(ledger: Transfers) -> None:

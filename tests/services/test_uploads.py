@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from registry.blobstore.base import BlobInfo, ObjectKey
 from registry.blobstore.filesystem import FilesystemStore
+from registry.blobstore.memory import MemoryStore
 from registry.core.byterange import ByteRange
 from registry.core.digest import Algorithm, Digest
 from registry.core.errors import ChunkOutOfOrder, DigestMismatch, SizeInvalid, Unavailable, UploadUnknown
@@ -83,6 +85,34 @@ async def test_a_sync_that_failed_is_not_asked_again(
         await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
     assert await house.content(await house.blob(b"x")) == b"x"
     await store.aclose()
+
+
+class Failing(MemoryStore):
+    """A store that fails in `confirm`, for as long as a test wants."""
+
+    is_down = False
+
+    async def confirm(self, key: ObjectKey) -> BlobInfo | None:
+        """As any, where it is not down."""
+        if self.is_down:
+            raise Unavailable("the S3 service asks for fewer requests")
+        return await super().confirm(key)
+
+
+async def test_a_store_that_is_down_for_a_while_costs_no_upload(house: House) -> None:
+    """Its failure says nothing about the object that was published before a crash: the next PUT finds it."""
+    store = house.store = Failing()
+    upload_id = await house.upload(b"x")
+    digest = Digest.of(b"x")
+    [(object_id,)] = await house.rows("SELECT object_id FROM uploads")
+    session = await store.resume_upload(upload_id, object_id)
+    await session.commit(digest)
+    store.is_down = True
+    with pytest.raises(Unavailable):
+        await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
+    store.is_down = False
+    await house.uploads.finish(await house.at(NAME), upload_id, digest, Chunk(body()))
+    assert await house.content(digest) == b"x"
 
 
 async def test_a_wrong_digest_publishes_nothing_and_ends_the_upload(house: House) -> None:
