@@ -1,9 +1,9 @@
 """What a manifest and a push cost the server's CPU with more workers and more nodes, on PostgreSQL and S3.
 
-The same clients work in turns at one worker, at two workers of one node, and at three nodes, all on databases of their
-own in one PostgreSQL, with blobs in one S3 service that clients are sent to. Each round's CPU time of all processes of
-a server is divided by what was done. Meanwhile PostgreSQL is asked who waits for a lock. Exits with 1 when a ratio of
-the medians is over the limit, or when waiting for locks is more than an exception.
+As many clients for each worker work in turns at one worker, at two workers of one node, and at three nodes, all on
+databases of their own in one PostgreSQL, with blobs in one S3 service that clients are sent to. Each round's CPU time
+of all processes of a server is divided by what was done. Meanwhile PostgreSQL is asked who waits for a lock. Exits with
+1 when a ratio of the medians is over the limit, or when waiting for locks is more than an exception.
 
     .venv/bin/python bench/nodes.py [--rounds 9] [--clients 8]
 """
@@ -36,8 +36,8 @@ LIMIT = 1.1
 WAITING_LIMIT = 0.05
 """Share of the looks at PostgreSQL that may find somebody waiting for a lock."""
 LOOK_S = 0.02
-GETS = 2_400
-PUSHES = 64
+GETS = 4_800
+PUSHES = 96
 """A round: enough for the clock of a hundred ticks a second."""
 
 
@@ -48,6 +48,8 @@ class Site:
     name: str
     nodes: list[Registry]
     database: str
+    workers: int
+    """Processes that serve, of all nodes."""
     taken: dict[str, list[float]] = field(default_factory=dict)
 
     def cpu_s(self) -> float:
@@ -152,13 +154,13 @@ def start(grounds: Grounds, folder: Path, name: str, *, nodes: int, workers: int
         made.append(Registry.start(folder / name, *flags, *spool, pair=pair))
     with made[0].client() as client:
         Pusher(client).push(Image.random("bench/app", "latest", random.Random(1)), way="whole")
-    return Site(name, made, pair.flags[1].rpartition("/")[2])
+    return Site(name, made, pair.flags[1].rpartition("/")[2], nodes * workers)
 
 
-def measure(site: Site, label: str, count: int, pool: ThreadPoolExecutor) -> None:
-    """One round of one work."""
+def measure(site: Site, label: str, clients: int, pool: ThreadPoolExecutor) -> None:
+    """One round of one work, with so many clients for each worker."""
     began_s = site.cpu_s()
-    done = WORKS[label](site, count, pool)
+    done = WORKS[label](site, clients * site.workers, pool)
     site.taken.setdefault(label, []).append((site.cpu_s() - began_s) / done * 1000)
 
 
@@ -166,7 +168,7 @@ def main() -> int:
     """Run it, print it, judge it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--clients", type=int, default=8, help="For each worker.")
     options = parser.parse_args()
     grounds = Grounds()
     sites: list[Site] = []
@@ -176,7 +178,10 @@ def main() -> int:
             sites.append(start(grounds, folder, "1 worker", nodes=1, workers=1))
             sites.append(start(grounds, folder, "2 workers", nodes=1, workers=2))
             sites.append(start(grounds, folder, "3 nodes", nodes=3, workers=1))
-            with Watch(grounds) as watch, ThreadPoolExecutor(options.clients) as pool:
+            with (
+                Watch(grounds) as watch,
+                ThreadPoolExecutor(options.clients * max(site.workers for site in sites)) as pool,
+            ):
                 for _ in progress.track(range(options.rounds), description="measuring"):
                     for label in WORKS:
                         for site in sites:
