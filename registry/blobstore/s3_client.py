@@ -29,7 +29,7 @@ _REASONS = {
     "SignatureDoesNotMatch": "the secret is not that of the access key (see s3_secret_access_key_file)",
     "RequestTimeTooSkewed": "the clocks of this machine and of the S3 service differ too much; set the time right",
     "ExpiredToken": "the credentials have expired (see s3_access_key_id)",
-    "PermanentRedirect": "the bucket is in another region (see region= in storage)",
+    "PermanentRedirect": "the bucket is in another region or at another address (see region= and endpoint= in storage)",
     "SlowDown": "the S3 service asks for fewer requests",
     "InvalidStorageClass": "the storage class is not known there (see storage_class= in storage)",
 }
@@ -44,6 +44,9 @@ _ALSO = {
     "ExpiredTokenException": "ExpiredToken",
     "InvalidToken": "ExpiredToken",
     "301": "PermanentRedirect",
+    "302": "PermanentRedirect",
+    "307": "PermanentRedirect",
+    "TemporaryRedirect": "PermanentRedirect",
     "AuthorizationHeaderMalformed": "PermanentRedirect",
     "IllegalLocationConstraintException": "PermanentRedirect",
     "RequestExpired": "RequestTimeTooSkewed",
@@ -392,7 +395,7 @@ class S3Client:
                 "aws_access_key_id": self._credentials.access_key_id,
                 "aws_secret_access_key": self._credentials.secret,
             }
-        return session.create_client(
+        client = session.create_client(
             "s3",
             region_name=location.region or session.get_config_variable("region") or REGION_DEFAULT,
             endpoint_url=endpoint,
@@ -400,6 +403,8 @@ class S3Client:
             config=config,
             **given,
         )
+        client.meta.events.register("before-call.s3", _stay)
+        return client
 
 
 @contextmanager
@@ -437,6 +442,12 @@ def disconnection(error: "BotoCoreError") -> OurFault:
     reasons = (_CONNECTION_REASONS.get(kind.__name__) for kind in type(error).__mro__)
     reason = next(filter(None, reasons), "the connection to the S3 service broke")
     return Unavailable(f"the blob store failed: {reason}")
+
+
+def _stay(context: dict[str, Any], **_: Any) -> None:
+    """Called by the library before each call: it shall not go on by itself where the service sends it to another region
+    or address. URLs for clients would be signed for the wrong one all the same, and nobody would know why they fail."""
+    context.get("s3_redirect", {})["redirected"] = True
 
 
 def _code(error: "ClientError") -> str:
