@@ -24,13 +24,14 @@ PAGE = 1000
 
 _REASONS = {
     "NoSuchBucket": "the bucket does not exist (see storage)",
-    "AccessDenied": "access was refused (see s3_access_key_id, and what the bucket's policy allows)",
+    "AccessDenied": "the credentials for the S3 service could not be got (see s3_access_key_id)",
     "InvalidAccessKeyId": "the access key is not known there (see s3_access_key_id)",
     "SignatureDoesNotMatch": "the secret is not that of the access key (see s3_secret_access_key_file)",
     "RequestTimeTooSkewed": "the clocks of this machine and of the S3 service differ too much; set the time right",
     "ExpiredToken": "the credentials have expired (see s3_access_key_id)",
     "PermanentRedirect": "the bucket is in another region or at another address (see region= and endpoint= in storage)",
     "SlowDown": "the S3 service asks for fewer requests",
+    "InvalidObjectState": "objects of this storage class cannot be read at once (see storage_class= in storage)",
     "InvalidStorageClass": "the storage class is not known there (see storage_class= in storage)",
 }
 _ALSO = {
@@ -53,6 +54,19 @@ _ALSO = {
     "RequestLimitExceeded": "SlowDown",
     "TooManyRequests": "SlowDown",
 }
+_PERMISSIONS = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "DeleteObject": "s3:DeleteObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+"""What a policy has to allow for each call."""
 _CONNECTION_REASONS = {
     "EndpointConnectionError": "nothing answers at the address of the S3 service (see endpoint= in storage)",
     "ConnectTimeoutError": "nothing answers at the address of the S3 service (see endpoint= in storage)",
@@ -432,9 +446,20 @@ def refusal(error: "ClientError") -> OurFault:
     if code in _FULL:
         return StorageFull("the S3 service is full")
     known = _ALSO.get(code, code)
+    if known == "AccessDenied" and error.operation_name in _PERMISSIONS:
+        return access_refused([_PERMISSIONS[error.operation_name]])
     reason = _REASONS.get(known, f"the S3 service answered {code[:40]!r}")
     wait = {"retry_after_s": 10} if known == "SlowDown" else {}
     return Unavailable(f"the blob store failed: {reason}", **wait)
+
+
+def access_refused(permissions: list[str]) -> Unavailable:
+    """The credentials count, and may not do this. Fact: `permissions`, what they lack."""
+    return Unavailable(
+        f"the blob store failed: access was refused for lack of {', '.join(permissions)}"
+        " (see s3_access_key_id, and what the policy of the bucket in storage allows)",
+        permissions=permissions,
+    )
 
 
 def disconnection(error: "BotoCoreError") -> OurFault:
