@@ -76,9 +76,10 @@ class Stores:
         """Check that they belong together, and with `check` that blobs can really be written. Raises WrongPair,
         DatabaseMoved, DatabaseIncomplete, Unavailable."""
         await self.clock.measure()
-        await self.installation.open(purpose)
         if check:
+            # First: where not everything is allowed nothing is claimed, and what is missing is said all at once.
             await self.blobs.check()
+        await self.installation.open(purpose)
 
     async def close(self) -> None:
         """Finish what is queued and close both. Idempotent."""

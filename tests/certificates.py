@@ -32,8 +32,9 @@ class Pair:
             os.replace(temporary, old)
 
 
-def make_pair(folder: Path, name: str, password: bytes | None = None) -> Pair:
-    """A new key and a certificate for 127.0.0.1 with this common name."""
+def make_pair(folder: Path, name: str, password: bytes | None = None, *, hosts: tuple[str, ...] = ()) -> Pair:
+    """A new key and a certificate for 127.0.0.1, and for `hosts`, with this common name."""
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *(x509.DNSName(host) for host in hosts)]
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -45,7 +46,7 @@ def make_pair(folder: Path, name: str, password: bytes | None = None) -> Pair:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -28,6 +28,7 @@ from registry.blobstore.base import (
 )
 from registry.blobstore.layout import parse_marker
 from registry.blobstore.ledger import Clock, Transfer, TransferLedger
+from registry.blobstore.s3_access import require_permissions
 from registry.blobstore.s3_client import Direct, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, Keys, PartSizes
 from registry.blobstore.s3_reader import OPEN_ANSWERS, Answers
@@ -49,6 +50,9 @@ URLS_CACHED = 4096
 URLS_KEPT_S = 300
 """A URL ends with the credentials of a role that signed it, whatever it says. The library gets new ones when these
 count for ten more minutes, so what is given out counts for five at least."""
+PERMISSIONS_TRIED_S = 60
+"""Reading and writing are tried at each check, all other permissions once in this time: a service takes money for
+each call."""
 PAGE = 1000
 
 _STRAY_ID = re.compile(r"0{16}[0-9a-f]{16}")
@@ -94,6 +98,7 @@ class S3Store:
         self._urls: OrderedDict[int, tuple[str, float]] = OrderedDict()
         self._probe_key = self._keys.check(secrets.token_hex(16))
         self._probing = threading.Lock()
+        self._tried_until = 0.0
 
     async def create_upload(
         self, upload_id: str, object_id: int, algorithm: Algorithm = Algorithm.SHA256
@@ -214,7 +219,8 @@ class S3Store:
         return Usage(free=None, total=None)
 
     async def check(self) -> None:
-        """Write a small object, read it back and remove it. Raises Unavailable or StorageFull."""
+        """Write a small object, read it back and remove it; once in a while, and the first time, try also whatever else
+        has to be allowed. Raises Unavailable or StorageFull."""
         if not await self._shop.calls.run(self._probe):
             raise Unavailable("the blob store does not read what was written")
 
@@ -280,6 +286,9 @@ class S3Store:
     def _probe(self) -> bool:
         # One name, so that a service that lets nobody delete does not fill up; so one at a time.
         with self._probing:
+            if monotonic() >= self._tried_until:
+                require_permissions(self._client, self._keys.check("permissions"))
+                self._tried_until = monotonic() + PERMISSIONS_TRIED_S
             self._client.put(self._probe_key, _PROBE, len(_PROBE))
             try:
                 found = self._client.read(self._probe_key)

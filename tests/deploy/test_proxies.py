@@ -5,14 +5,17 @@ import random
 import shutil
 import socket
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from registry.core.digest import Digest
+from registry.core.manifest import OCI_MANIFEST
 from tests.certificates import Pair, make_pair
 from tests.deploy.images import CADDY_HOW
 from tests.reliability.client import Image, Pusher, expect, pull_whole
@@ -46,10 +49,13 @@ def replaced(text: str, *changes: tuple[str, str]) -> str:
 
 
 @contextmanager
-def nginx(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[int]:
-    """nginx with the shipped site; yields its port without TLS."""
+def nginx(folder: Path, pair: Pair, port: int, *nodes: int) -> Iterator[int]:
+    """nginx with the shipped site before servers on these ports; yields its port without TLS. Of several none is ever
+    left out."""
     program = require_tool("nginx", "apt-get install nginx-light", "/usr/sbin")
     plain = free_port()
+    options = " max_fails=0" if len(nodes) > 1 else ""
+    servers = "".join(f"server 127.0.0.1:{node}{options};" for node in nodes)
     site = replaced(
         (DEPLOY / "nginx/depotry.conf").read_text(encoding="utf-8"),
         ("listen 80;", f"listen {plain};"),
@@ -59,7 +65,7 @@ def nginx(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[i
         ("hub.example.com", HOST),
         ("/etc/ssl/depotry/fullchain.pem", str(pair.cert)),
         ("/etc/ssl/depotry/privkey.pem", str(pair.key)),
-        ("server 127.0.0.1:5000;", f"server 127.0.0.1:{registry_port};"),
+        ("server 127.0.0.1:5000;", servers),
     )
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
@@ -80,13 +86,15 @@ def nginx(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[i
 
 
 @contextmanager
-def caddy(folder: Path, pair: Pair, port: int, registry_port: int) -> Iterator[int]:
-    """Caddy with the shipped site; yields its port without TLS, which it has none of here."""
+def caddy(folder: Path, pair: Pair, port: int, *nodes: int) -> Iterator[int]:
+    """Caddy with the shipped site before servers on these ports, which it asks once how they are; yields its port
+    without TLS, which it has none of here."""
     program = require_tool("caddy", CADDY_HOW)
     site = replaced(
         (DEPLOY / "caddy/Caddyfile").read_text(encoding="utf-8"),
         ("hub.example.com {", f"{HOST}:{port} {{\n\ttls {pair.cert} {pair.key}"),
-        ("127.0.0.1:5000", f"127.0.0.1:{registry_port}"),
+        ("reverse_proxy 127.0.0.1:5000", "reverse_proxy " + " ".join(f"127.0.0.1:{node}" for node in nodes)),
+        ("health_interval 2s", "health_interval 1h"),
     )
     file = folder / "Caddyfile"
     file.write_text("{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + site, encoding="utf-8")
@@ -114,7 +122,7 @@ def accepts(port: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("proxy", [nginx, caddy])
 def test_what_is_shipped_carries_a_registry(
-    proxy: Callable[[Path, Pair, int, int], AbstractContextManager[int]], start_registry: StartRegistry, tmp_path: Path
+    proxy: Callable[..., AbstractContextManager[int]], start_registry: StartRegistry, tmp_path: Path
 ) -> None:
     """Login, pushes in every way, a large body that passes as it comes, who the client is, a redirect to TLS."""
     port = free_port()
@@ -168,6 +176,100 @@ def stored(registry: Registry) -> float:
     text = expect(httpx2.get(f"{registry.metrics_url}/metrics"), 200).text
     lines = [line for line in text.splitlines() if line.startswith('depotry_store_bytes_total{operation="write"}')]
     return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+
+
+class Dying:
+    """A node that says that it is well, and breaks every other request off as soon as it has begun to arrive."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                method, _, rest = connection.recv(65536).decode("latin-1").partition(" ")
+                if rest.startswith("/readyz"):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                else:
+                    self.seen[method] += 1
+
+    def close(self) -> None:
+        """Nobody can reach it any more. Idempotent."""
+        if self._thread.is_alive():
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+
+DONE = {"GET": 200, "HEAD": 200, "PUT": 201, "DELETE": 202, "POST": 202, "PATCH": 202}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "twice", "failing"),
+    [(nginx, {"GET", "HEAD", "PUT"}, {"DELETE"}), (caddy, {"GET"}, set[str]())],
+    ids=["nginx", "caddy"],
+)
+def test_what_a_node_did_not_finish(
+    proxy: Callable[..., AbstractContextManager[int]],
+    start_registry: StartRegistry,
+    tmp_path: Path,
+    twice: set[str],
+    failing: set[str],
+) -> None:
+    """One that breaks off costs every request but those that do the same `twice`. One that cannot be reached costs
+    nobody a request, with or without a body, but for `failing`: nginx cannot tell these two."""
+    port, pair = free_port(), make_pair(tmp_path, "proxy")
+    origin = f"https://{HOST}:{port}"
+    registry = start_registry("--external-url", origin)
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    with (
+        closing(Dying()) as dying,
+        proxy(folder, pair, port, dying.port, registry.port),
+        httpx2.Client(base_url=origin, verify=pair.trusting(), timeout=60) as client,
+        registry.client() as behind,
+    ):
+        for method, done in DONE.items():
+            answer, image = ask_until_seen(dying, method, client, behind)
+            assert answer.status_code == (done if method in twice else 502), f"{method}: {answer.text}"
+            if method == "DELETE":
+                expect(behind.get(f"/v2/app/manifests/{Digest.of(image.manifest)}"), 200)
+        dying.close()
+        for method, done in DONE.items():
+            statuses = {ask(method, client, behind)[0].status_code for _ in range(8)}
+            assert statuses - ({502} if method in failing else set()) == {done}, method
+
+
+def ask_until_seen(
+    dying: Dying, method: str, client: httpx2.Client, behind: httpx2.Client
+) -> tuple[httpx2.Response, Image]:
+    """The answer to the first request that went to this node."""
+    for _ in range(60):
+        asked = ask(method, client, behind)
+        if dying.seen[method]:
+            return asked
+    pytest.fail(f"no {method} went to the node that breaks off")
+
+
+def ask(method: str, client: httpx2.Client, behind: httpx2.Client) -> tuple[httpx2.Response, Image]:
+    """One request about an image that was pushed past the proxy."""
+    image = Image("app", "latest", [os.urandom(20)])
+    Pusher(behind).push(image, way="put")
+    if method in ("POST", "PATCH"):
+        location = expect(behind.post("/v2/app/blobs/uploads/"), 202).headers["location"]
+        path, body = (location, os.urandom(100_000)) if method == "PATCH" else ("/v2/app/blobs/uploads/", b"")
+        return client.request(method, path, content=body), image
+    path = f"/v2/app/manifests/{Digest.of(image.manifest)}"
+    headers = {"content-type": OCI_MANIFEST} if method == "PUT" else {}
+    return client.request(method, path, content=image.manifest if method == "PUT" else b"", headers=headers), image
 
 
 def test_the_balancer_of_compose_is_valid(tmp_path: Path) -> None:

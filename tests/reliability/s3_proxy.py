@@ -45,6 +45,8 @@ class Call:
     index: int
     name: str
     key: str
+    headers: dict[str, str]
+    """By names in small letters."""
 
 
 Chooser = Callable[[Call], Fault | None]
@@ -152,9 +154,8 @@ class S3Proxy:
     def _note(self, request: _Message) -> Call:
         method, target, _ = request.first.split(" ", 2)
         parts = urlsplit(target)
-        call = Call(
-            len(self.calls), _name(method, parse_qs(parts.query, keep_blank_values=True), parts.path), parts.path
-        )
+        name = _name(method, parse_qs(parts.query, keep_blank_values=True), parts.path)
+        call = Call(len(self.calls), name, parts.path, request.headers)
         self.calls.append(call)
         return call
 
