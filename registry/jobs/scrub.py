@@ -1,7 +1,8 @@
 """The scrub: reads every stored object again and compares it with its digest.
 
 Corrupt objects are marked. From then on the registry says that it does not have such a blob, clients send it again,
-and the new bytes take the place of the bad ones.
+and the new bytes take the place of the bad ones. A mark on an object that is whole goes: a disk that was not mounted, or a
+server that was started with another store, has left it.
 """
 
 from collections.abc import AsyncIterator
@@ -38,13 +39,18 @@ class Scrub:
         no problem. Raises Unavailable when the store as a whole fails: that marks nothing."""
         after = 0
         while page := await self._page(after):
+            sound: list[int] = []
             for stored in page:
                 problem = await self._problem(stored)
+                is_whole = problem is None
                 if problem is not None and not await self._still_live(stored):
                     problem = None
                 if problem is not None:
                     await self._mark(stored)
+                elif is_whole:
+                    sound.append(stored.object_id)
                 yield Scrubbed(stored, problem)
+            await self._mark_sound(sound)
             after = page[-1].object_id
 
     async def _page(self, after: int) -> list[NewObject]:
@@ -76,3 +82,7 @@ class Scrub:
     async def _mark(self, stored: NewObject) -> None:
         now = self.clock()
         await self.database.write(lambda connection: blobs.mark_corrupt(connection, stored.object_id, now=now))
+
+    async def _mark_sound(self, object_ids: list[int]) -> None:
+        if await self.database.read(lambda connection: blobs.any_corrupt(connection, object_ids)):
+            await self.database.write(lambda connection: blobs.mark_sound(connection, object_ids))

@@ -257,6 +257,19 @@ def mark_corrupt(connection: Connection, object_id: int, *, now: int) -> None:
     connection.execute(update(objects).where(*where).values(corrupt_at=now))
 
 
+def mark_sound(connection: Connection, object_ids: list[int]) -> int:
+    """The bytes of these objects are what they should be, whatever was said of them; returns how many were marked as
+    corrupt. What has failed before may have been the way to them."""
+    where = (objects.c.id.in_(object_ids), objects.c.state == "live", objects.c.corrupt_at.is_not(None))
+    return connection.execute(update(objects).where(*where).values(corrupt_at=None)).rowcount
+
+
+def any_corrupt(connection: Connection, object_ids: list[int]) -> bool:
+    """Whether one of these objects is marked as corrupt."""
+    where = (objects.c.id.in_(object_ids), objects.c.corrupt_at.is_not(None))
+    return bool(connection.execute(select(exists().where(*where))).scalar())
+
+
 def live_page(connection: Connection, *, after: int, count: int) -> list[NewObject]:
     """The next live objects by id after `after`, for whoever walks all of them."""
     rows = connection.execute(

@@ -32,6 +32,11 @@ def newest(connection: Connection) -> StorageMove | None:
     return None if row is None else StorageMove(row[0], row[1], row[2], row[3] is not None)
 
 
+def left(connection: Connection) -> set[str]:
+    """The stores that blobs have been moved away from, whether or not they came back later."""
+    return set(connection.scalars(select(storage_moves.c.source).where(storage_moves.c.finished_at.is_not(None))))
+
+
 def is_unfinished(connection: Connection) -> bool:
     """Whether a blob may be in a store that not every process knows."""
     return bool(connection.execute(select(exists().where(storage_moves.c.finished_at.is_(None)))).scalar())

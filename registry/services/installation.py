@@ -65,7 +65,8 @@ class Installation:
         # In this order: the row is there before the mark, so another process that starts now cannot mislead.
         carried = await self.store.identity()
         known = await self.database.read(installation.find)
-        _judge(await self.database.read(storage_moves.newest), self.places, purpose)
+        newest, left = await self.database.read(_moves)
+        _judge(newest, left, self.places, purpose)
         if known is None:
             known = await self._create(boot, carried)
         if carried not in (None, known.identity):
@@ -86,6 +87,8 @@ class Installation:
             raise WrongPair("storage_previous belongs to another database")
         if mark is None and (carried is None or purpose is not Purpose.SERVE):
             raise WrongPair("storage_previous is empty or not mounted: the mark of the installation is missing")
+        if purpose in (Purpose.MOVE, Purpose.MOVE_OFFLINE):
+            await self._require_no_third(carried, mark)
         if purpose is Purpose.MOVE:
             await self._require_begun()
         elif purpose in (Purpose.SERVE, Purpose.MOVE_OFFLINE):
@@ -117,6 +120,18 @@ class Installation:
         await self.database.write(
             lambda connection: storage_moves.finish(connection, source=source, target=target, now=now)
         )
+
+    async def _require_no_third(self, *marks: str | None) -> None:
+        """A move that goes on may know its stores by other names than the servers, but both have had the mark since it
+        began. Raises WrongPair for one that has not: what servers have written to the right one would be left out."""
+        newest = await self.database.read(storage_moves.newest)
+        if newest is None or newest.is_finished or None not in marks:
+            return
+        if newest.both != {self.places.current, self.places.previous}:
+            raise WrongPair(
+                f"blobs are on their way from {newest.source} to {newest.target}, and of {self.places.previous} and"
+                f" {self.places.current} one is another store: the mark of the installation is missing there"
+            )
 
     async def _require_begun(self) -> None:
         """Servers must know both stores before blobs move. Raises WrongPair where none has been started with both, or
@@ -166,22 +181,26 @@ async def _claim_empty(store: BlobStore, identity: str) -> None:
     await store.claim(identity)
 
 
-def _judge(newest: StorageMove | None, places: Places, purpose: Purpose) -> None:
-    """Refuse what would leave out a store that holds blobs. Raises WrongPair."""
+def _moves(connection: Connection) -> tuple[StorageMove | None, set[str]]:
+    return storage_moves.newest(connection), storage_moves.left(connection)
+
+
+def _judge(newest: StorageMove | None, left: set[str], places: Places, purpose: Purpose) -> None:
+    """Refuse what would leave out a store that holds blobs; those that are `left` have been moved away from. Raises
+    WrongPair."""
     if places.current == places.previous:
         raise WrongPair("storage and storage_previous are the same store")
     if newest is None:
         return
     if newest.is_finished:
         oldest = places.previous or places.current
-        if newest.source == oldest and newest.target != places.current:
-            raise WrongPair(f"the blobs have been moved from {newest.source} to {newest.target}: set storage to that")
+        if oldest in left - {newest.target} and newest.target != places.current:
+            raise WrongPair(f"the blobs have been moved from {oldest} to {newest.target}: set storage to that")
         return
     if places.previous is None:
-        other = newest.source if newest.source != places.current else newest.target
         raise WrongPair(
-            f"blobs are on their way from {newest.source} to {newest.target}: set storage_previous to {other} until"
-            " `depotry storage move` says that it can be left out"
+            f"blobs are on their way from {newest.source} to {newest.target}: set storage to {newest.target} and"
+            f" storage_previous to {newest.source} until `depotry storage move` says that it can be left out"
         )
     is_move = purpose in (Purpose.MOVE, Purpose.MOVE_OFFLINE)
     if not is_move and newest.both != {places.current, places.previous}:

@@ -388,6 +388,33 @@ async def test_stores_that_were_renamed_are_for_the_move_to_sort_out(halls: Call
     await renamed.open(Purpose.MOVE)
 
 
+@pytest.mark.parametrize("purpose", [Purpose.MOVE, Purpose.MOVE_OFFLINE])
+async def test_a_third_store_is_not_the_new_one_by_another_name(
+    halls: Callable[..., Installation], purpose: Purpose
+) -> None:
+    """A slip in the command's `--to`, or its `--from`: servers write to the store that they were started with."""
+    await halls("b", "a").open(Purpose.SERVE)
+    for current, previous in (("c", "a"), ("b", "c")):
+        with pytest.raises(WrongPair, match="mark of the installation is missing"):
+            await halls(current, previous).open(purpose)
+    assert await halls("c").store.identity() is None
+    await halls("b", "a").open(purpose)
+
+
+async def test_a_store_that_was_left_long_ago_will_not_do(halls: Callable[..., Installation]) -> None:
+    """It bears the mark, but what it holds is old; unless blobs move back to it."""
+    await halls("b", "a").open(Purpose.SERVE)
+    await halls("b", "a").finish_move()
+    await halls("c", "b").open(Purpose.SERVE)
+    await halls("c", "b").finish_move()
+    for current, previous in (("a", None), ("b", None), ("b", "a")):
+        with pytest.raises(WrongPair, match="have been moved from"):
+            await halls(current, previous).open(Purpose.SERVE)
+    await halls("a", "c").open(Purpose.SERVE)
+    await halls("a", "c").finish_move()
+    await halls("a").open(Purpose.SERVE)
+
+
 async def test_a_new_registry_has_no_previous_store(tmp_path: Path, house: House) -> None:
     with pytest.raises(WrongPair, match="new"):
         await Installation(house.database, MemoryStore(), house.clock, MemoryStore(), Places("file:a", "file:b")).open(

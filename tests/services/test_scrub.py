@@ -35,6 +35,25 @@ async def test_damage_is_found_and_healed(house: House, tmp_path: Path, damage: 
     await store.aclose()
 
 
+async def test_a_mark_on_a_whole_object_goes(house: House, tmp_path: Path) -> None:
+    """What was away when somebody pulled it, and is there again."""
+    store = FilesystemStore(tmp_path / "blobs")
+    await store.claim("a")
+    house.store = store  # type: ignore[assignment]
+    digest = await house.blob(b"content")
+    path = next((tmp_path / "blobs").rglob(f"{digest.hex}.*"))
+    away = path.rename(tmp_path / "away")
+    with pytest.raises(ContentCorrupt):
+        await house.content(digest)
+    away.rename(path)
+    with pytest.raises(BlobUnknown):
+        await house.pull.stat_blob(await house.at(NAME), digest)
+    scrub = Scrub(house.database, store, house.clock)
+    assert [scrubbed.problem async for scrubbed in scrub.run()] == [None]
+    assert (await house.pull.stat_blob(await house.at(NAME), digest)).size == len(b"content")
+    await store.aclose()
+
+
 def spoil(path: Path, damage: str) -> None:
     """Damage a file as a disk would."""
     content = path.read_bytes()
