@@ -1,6 +1,7 @@
 """What commands have in common: flags for settings, opening what is there, and one line for what goes wrong."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ from registry.config import ConfigProblems, SettingInfo, Settings, describe, loa
 if TYPE_CHECKING:
     from registry.app import Stores
     from registry.services.installation import Purpose
+
+_CLASS = re.compile(r"^\([\w.]+\) ")
+"""How a library begins what another one has said."""
 
 T = TypeVar("T")
 Command = Callable[..., None]
@@ -90,7 +94,7 @@ def opened(open_it: Callable[[], T]) -> T:
         return open_it()
     except (*of_database, CopyRefused, LibraryTooOld, SecretUnusable, WrongPair, RegistryError) as error:
         # Of a statement that failed only what the database said of it, not the statement.
-        cause = str(error.__cause__ or "").partition("\n")[0]
+        cause = _CLASS.sub("", str(error.__cause__ or "").partition("\n")[0])
         fail(f"{error}: {cause}" if cause else f"{error}")
     except OSError as error:
         fail(f"{error.filename or 'a file'}: {error.strerror}")

@@ -1,8 +1,8 @@
 """The scrub: reads every stored object again and compares it with its digest.
 
 Corrupt objects are marked. From then on the registry says that it does not have such a blob, clients send it again,
-and the new bytes take the place of the bad ones. A mark on an object that is whole goes: a disk that was not mounted, or a
-server that was started with another store, has left it.
+and the new bytes take the place of the bad ones. A mark on an object that is whole goes: a disk that was not mounted,
+or a server that was started with another store, has left it.
 """
 
 from collections.abc import AsyncIterator
