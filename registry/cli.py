@@ -109,7 +109,11 @@ def _move_database(
 
     if target is None:
         is_back = opened(lambda: copy.take_back(where.database_path))
-        click.echo("the database can be served from again" if is_back else "the database was not moved")
+        click.echo(
+            "the database can be served from again: drop the copy that it was moved to"
+            if is_back
+            else "the database was not moved"
+        )
         return
     settings = read_settings({**flags, "database": target}, config_file)
     if not settings.is_on_postgresql:

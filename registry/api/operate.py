@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from registry import __version__
 from registry.api.metrics import CONTENT_TYPE, Metrics
-from registry.core.errors import RegistryError, StorageFull
+from registry.core.errors import RegistryError, StorageFull, WritesClosed
 
 Check = Callable[[], Coroutine[None, None, None]]
 
@@ -25,7 +25,8 @@ NO_STORE = {"cache-control": "no-store"}
 @dataclass(frozen=True, slots=True)
 class Health:
     """Texts by the name of the part: `problems` keep requests from being served, `degraded` only some of them. A full
-    disk is the second kind: pulls go on, and a load balancer that takes the node away would stop them too."""
+    disk and a database that moves are of the second kind: pulls go on, and a load balancer that takes the node away
+    would stop them too."""
 
     problems: dict[str, str]
     degraded: dict[str, str]
@@ -58,7 +59,7 @@ class Readiness:
             try:
                 if not await self._ends_in_time(name, check):
                     found.problems[name] = f"no answer within {CHECK_LIMIT_S:.0f} s"
-            except StorageFull as error:
+            except (StorageFull, WritesClosed) as error:
                 found.degraded[name] = error.message
             except RegistryError as error:
                 found.problems[name] = error.message

@@ -176,6 +176,11 @@ class SyncFailed(Unavailable):
     the content is to be given up, never asked for again."""
 
 
+class WritesClosed(Unavailable):
+    """Nothing can be written for the time being, and that is meant: the database is on its way to another place, or
+    lives there. Reads go on."""
+
+
 class StorageFull(OurFault):
     """No room for more content."""
 

@@ -88,7 +88,7 @@ def move(source: Path, target: PostgresqlDatabase, *, to: str, now: int) -> Gene
         identity, closed = _look_at_source(reading)
         _require_usable(engine)
         target.migrate()
-        began_at = _prepare(engine, identity, closed, now=now)
+        began_at = _prepare(engine, identity, closed, to=to, now=now)
         if closed is None:
             with _writing(source) as connection:
                 moved.close(connection, Closed(to, began_at))
@@ -159,12 +159,23 @@ def _look_at_source(connection: Connection) -> tuple[str, Closed | None]:
         return identity, moved.find(connection)
 
 
-def _prepare(target: Engine, identity: str, closed: Closed | None, *, now: int) -> int:
+def _prepare(target: Engine, identity: str, closed: Closed | None, *, to: str, now: int) -> int:
     """Make the target ready for this move, or find that it is; returns when the move began. Raises CopyRefused."""
     with target.begin() as connection:
         found = connection.execute(select(incoming.c.identity, incoming.c.began_at, incoming.c.position)).first()
         if found is None:
-            if connection.execute(select(installation.c.identity)).scalar() == identity:
+            is_copy = connection.execute(select(installation.c.identity)).scalar() == identity
+            if closed is None and is_copy:
+                raise CopyRefused(
+                    "the target holds an older copy of this database, which has been taken back since: nothing must be"
+                    " served from there any more; drop it, and give this one an empty database"
+                )
+            if closed is not None and closed.to != to:
+                raise CopyRefused(
+                    f"this database has been moved to {closed.to}, or is on its way there: give that as --to, or take it"
+                    " back first (--undo)"
+                )
+            if is_copy:
                 raise CopyRefused("this database has been moved already: the target is whole, serve from there")
             _require_empty(connection)
             began_at = now if closed is None else closed.at

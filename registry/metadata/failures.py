@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from registry.core.errors import RegistryError, StorageFull, Unavailable
+from registry.core.errors import RegistryError, StorageFull, Unavailable, WritesClosed
 
 OUTAGES = (OperationalError, InternalError, PoolTimeout)
 """The database failed. Every other SQLAlchemyError is a mistake of ours, and stays what it is: a 500."""
@@ -51,7 +51,7 @@ def translate(error: SQLAlchemyError) -> RegistryError:
     state = sqlstate(error)
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     if MOVED in text:
-        return Unavailable(MOVED, retry_after_s=30)
+        return WritesClosed(MOVED, retry_after_s=30)
     if state == _DISK_FULL or (state is None and "is full" in text):
         return StorageFull("the database's disk is full", retry_after_s=30)
     if isinstance(error, PoolTimeout) or state in _BUSY or (state is None and "locked" in text):

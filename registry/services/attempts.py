@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from registry.core.errors import StorageFull, TooManyRequests
+from registry.core.errors import StorageFull, TooManyRequests, WritesClosed
 from registry.metadata import logins
 from registry.metadata.database import Connection, Database
 from registry.metadata.logins import Count
@@ -19,6 +19,7 @@ from registry.services.changes import Changes
 from registry.services.clock import Clock
 
 BLOCKED_KNOWN = 10_000
+NOT_NOW = (StorageFull, WritesClosed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Block:
 
 
 class Attempts:
-    """Counts. Where the disk is full the counters of this process have to do, so that people can still log in."""
+    """Counts. Where the disk is full, or the database is moving, the counters of this process have to do, so that people
+    can still log in."""
 
     def __init__(self, database: Database, changes: Changes, clock: Clock, limits: LoginLimits) -> None:
         self._database = database
@@ -86,10 +88,10 @@ class Attempts:
                     del self._running[subject]
 
     async def write_if_possible(self, work: Callable[[Connection], None]) -> None:
-        """Bookkeeping that no login fails for because the disk is full. Raises Unavailable."""
+        """Bookkeeping that no login fails for because nothing can be written. Raises Unavailable."""
         try:
             await self._database.write(work, durable=False)
-        except StorageFull as error:
+        except NOT_NOW as error:
             self._log.warning("something about a login could not be written: %s", error.message)
 
     async def _count(self, subjects: list[str]) -> bool:
@@ -100,7 +102,7 @@ class Attempts:
                 lambda connection: logins.count_attempt(connection, subjects, now=now, window_ms=window_ms),
                 durable=False,
             )
-        except StorageFull:
+        except NOT_NOW:
             failed = self._unwritten
             found = {one: Count(failed[one] + self._running[one], failed[one], now) for one in subjects}
             self._require_few(found, now)

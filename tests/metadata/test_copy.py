@@ -323,6 +323,27 @@ def test_a_move_that_is_over_is_not_repeated(pair: Pair) -> None:
         list(pair.steps())
 
 
+def test_a_copy_of_what_was_taken_back_is_not_served_from(pair: Pair) -> None:
+    """It is whole, and lacks what came after."""
+    list(pair.steps())
+    assert copy.take_back(pair.file)
+    with pytest.raises(CopyRefused, match="older copy"):
+        list(pair.steps())
+    pair.in_source(moved.require_here)
+
+
+@pytest.mark.parametrize("steps", [5, None])
+def test_a_database_moves_to_one_place(pair: Pair, cluster: Cluster, steps: int | None) -> None:
+    """Whether or not it has got there; two whole copies beside each other would both be served from."""
+    begun = pair.steps()
+    list(itertools.islice(begun, steps))
+    begun.close()
+    other = PostgresqlDatabase(cluster.url(cluster.empty()))
+    with pytest.raises(CopyRefused, match=f"moved to {TO}"):
+        list(copy.move(pair.file, other, to="postgresql://elsewhere/depotry", now=NOW))
+    other.close()
+
+
 def test_a_wrong_encoding_is_refused(pair: Pair, cluster: Cluster) -> None:
     """It could not hold all names."""
     cluster.run("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")

@@ -65,7 +65,11 @@ def test_a_whole_registry_moves(start_registry: StartRegistry, cluster: Cluster,
         pull_whole(client, image)
         late = client.post("/v2/acme/app/blobs/uploads/")
         assert (late.status_code, late.headers["retry-after"]) == (503, "30")
-        assert client.get(f"{old.metrics_url}/readyz").status_code == 503
+        assert "database" in expect(client.get(f"{old.metrics_url}/readyz"), 200).json()["degraded"]
+        del client.headers["authorization"]
+        client.headers.update(bearer(token_of(client, ann, SCOPE)))
+        pull_whole(client, image)
+        expect(client.get("/token", params={"scope": SCOPE}, auth=("ann", "not her password")), 401)
     old.kill()
     again = depotry("serve", "--data", str(old.data), "--port", "0", *ORIGIN_FLAGS)
     assert again.returncode == 2
