@@ -15,7 +15,8 @@
     └── OurFault                      never the client's mistake, never a 404
         ├── StorageFull  ContentCorrupt
         └── Unavailable
-            └── SyncFailed
+            ├── SyncFailed
+            └── WritesClosed
 
 `api/errors.py` turns each class into a status and a code; a test keeps that table complete.
 A fact is a plain value (text, number, list or dict of them) and ends up in the `detail` of the answer,

@@ -172,8 +172,8 @@ def _prepare(target: Engine, identity: str, closed: Closed | None, *, to: str, n
                 )
             if closed is not None and closed.to != to:
                 raise CopyRefused(
-                    f"this database has been moved to {closed.to}, or is on its way there: give that as --to, or take it"
-                    " back first (--undo)"
+                    f"this database has been moved to {closed.to}, or is on its way there: give that as --to, or"
+                    " take it back first (--undo)"
                 )
             if is_copy:
                 raise CopyRefused("this database has been moved already: the target is whole, serve from there")

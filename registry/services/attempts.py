@@ -49,8 +49,8 @@ class Block:
 
 
 class Attempts:
-    """Counts. Where the disk is full, or the database is moving, the counters of this process have to do, so that people
-    can still log in."""
+    """Counts. Where the disk is full, or the database is moving, the counters of this process have to do, so that
+    people can still log in."""
 
     def __init__(self, database: Database, changes: Changes, clock: Clock, limits: LoginLimits) -> None:
         self._database = database
