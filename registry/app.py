@@ -111,7 +111,7 @@ def _open_postgresql(settings: Settings) -> Database:
     password = None
     if settings.database_password_file is not None:
         try:
-            password = settings.database_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            password = _text_of(settings.database_password_file, "--database-password-file").rstrip("\r\n")
         except UnicodeDecodeError:
             password = ""
         if not password or "\0" in password:
@@ -124,6 +124,14 @@ def _open_postgresql(settings: Settings) -> Database:
         password=password,
         connections=settings.database_pool,
     )
+
+
+def _text_of(path: Path, flag: str) -> str:
+    """What is in a file that a setting names. Raises OSError that names the setting too, UnicodeDecodeError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} (see {flag})", str(path)) from None
 
 
 def open_blobs(settings: Settings, database: Database, clock: Clock) -> BlobStore:
@@ -163,7 +171,7 @@ def _open_s3(url: str, settings: Settings, database: Database, clock: Clock) -> 
         s3.require_readable(location.ca_file)
     credentials = None
     if settings.s3_access_key_id is not None and settings.s3_secret_access_key_file is not None:
-        secret = settings.s3_secret_access_key_file.read_text(encoding="utf-8").strip()
+        secret = _text_of(settings.s3_secret_access_key_file, "--s3-secret-access-key-file").strip()
         credentials = s3_client.Credentials(settings.s3_access_key_id, secret)
     direct = None
     if settings.storage_redirect:

@@ -115,9 +115,9 @@ def _move_database(
             else "the database was not moved"
         )
         return
+    if not target.startswith("postgresql:"):
+        fail("--to: a database moves to postgresql://… only; a SQLite database is a file, which can be copied")
     settings = read_settings({**flags, "database": target}, config_file)
-    if not settings.is_on_postgresql:
-        fail("--to: a database moves to PostgreSQL only; a SQLite database is a file, which can be copied")
     opened(lambda: run_database_move(where, settings))
 
 

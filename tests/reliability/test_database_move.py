@@ -158,7 +158,7 @@ def test_passwords_are_not_shown(start_registry: StartRegistry, tmp_path: Path, 
         (["--from", "postgresql://a@b/c", "--to", "postgresql://a@b/d"], "pg_dump"),
         (["--from", "postgresql://a@b/c", "--to", "sqlite:///x.db"], "pg_dump"),
         (["--from", "sqlite:///x.db", "--to", "sqlite:///y.db"], "can be copied"),
-        (["--from", "sqlite:///x.db", "--to", "mysql://a@b/c"], "must be sqlite"),
+        (["--from", "sqlite:///x.db", "--to", "/y"], "--to: a database moves to postgresql://"),
         (["--from", "sqlite:///missing.db", "--to", "postgresql://a@127.0.0.1:9/d"], "missing.db does not exist"),
     ],
 )

@@ -227,6 +227,11 @@ def test_clients_of_some_networks_get_blobs_from_the_registry(start: Start) -> N
         ("s3://{bucket}/?endpoint=http://127.0.0.1:9", {}, "see endpoint= in storage"),
         ("s3://{bucket}/?endpoint={endpoint}", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "see s3_secret_access_key_file"),
         ("s3://{bucket}/?endpoint={endpoint}", {"AWS_ACCESS_KEY_ID": "nobody"}, "see s3_access_key_id"),
+        (
+            "s3://{bucket}/?endpoint={endpoint}",
+            {"DEPOTRY_S3_ACCESS_KEY_ID": "a", "DEPOTRY_S3_SECRET_ACCESS_KEY_FILE": "/no/such/file"},
+            "/no/such/file: No such file or directory (see --s3-secret-access-key-file)",
+        ),
         ("s3://{bucket}/?endpoint=https://127.0.0.1:9&ca_file=/no/such/file", {}, "storage: ca_file /no/such/file"),
         ("s3://{bucket}/?endpoint={endpoint}&adressing=path", {}, "--storage: 'adressing' is not an option"),
     ],
