@@ -1,4 +1,4 @@
-"""Several workers on one machine: what their supervisor prepares, and what each of them does."""
+"""One process that serves, or several on one machine: what is prepared before, and what each of them does."""
 
 import contextlib
 import functools
@@ -91,7 +91,13 @@ def _prepare(settings: Settings, listeners: list[Listener]) -> str:
     try:
         return supervisor.apart(functools.partial(_prepare_here, settings, listeners)).decode()
     except supervisor.ApartFailed as failed:
+        if failed.signal is not None:
+            click.echo(
+                f"depotry: the start was killed by signal {failed.signal}; is there too little memory?", err=True
+            )
         sys.exit(failed.status)
+    except OSError as error:
+        fail(f"no process for the start: {error.strerror}")
 
 
 def _prepare_here(settings: Settings, listeners: list[Listener]) -> bytes:

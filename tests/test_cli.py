@@ -248,3 +248,16 @@ def test_a_running_server_is_asked_for_its_health(registry: Registry) -> None:
     registry.kill()
     gone = depotry("healthcheck", *where, "--data", str(registry.data))
     assert gone.returncode == 1 and "no answer" in gone.stderr and gone.stderr.count("\n") == 1
+
+
+def test_a_start_that_is_killed_says_so() -> None:
+    """The start is prepared in a process of its own, which a system short of memory may end."""
+    script = """if True:
+        import os
+        from registry import crew
+        crew._prepare_here = lambda *_: os.kill(os.getpid(), 9)
+        crew._prepare(None, [])
+    """
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 137
+    assert ended.stderr == "depotry: the start was killed by signal 9; is there too little memory?\n"

@@ -265,6 +265,9 @@ class FilesystemStore:
             os.fsync(descriptor)
             self._names.sync(path)
         except OSError as error:
+            # What has a name could not be opened: that says nothing of what a sync would have said.
+            if error.filename is not None:
+                raise
             raise SyncFailed(failure(error).message) from error
         finally:
             os.close(descriptor)

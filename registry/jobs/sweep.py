@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from registry.blobstore.base import BlobStore, StoredObject
+from registry.blobstore.base import OBJECT_ID_MAX, BlobStore, StoredObject
 from registry.core.digest import Digest
 from registry.core.errors import UploadBusy
 from registry.jobs.runner import Turn
@@ -28,6 +28,9 @@ STRANGER_AGE_MS = 48 * 3_600_000
 STRANGERS_MAX = 5_000
 """Strangers that are remembered from one sweep to the next; more are found when these are gone."""
 LOOKED_UP_AT_ONCE = 500
+BEHIND_MAX = OBJECT_ID_MAX - 2**32
+"""Ids do not go on behind a higher one than this, which nobody can have come to by counting: those that follow must be
+ids as well."""
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ class Sweep:
         async for page in _pages(self.store.iter_objects()):
             turn.count("listed", len(page))
             turn.count("listed_bytes", sum(stored.size for stored in page))
-            highest = max(highest, *(stored.object_id for stored in page))
+            highest = max([highest, *(each.object_id for each in page if each.object_id <= BEHIND_MAX)])
             ripe += [stored for stored in await self._unknown(turn, page) if strangers.is_ripe(_name(stored))]
         if ripe or await turn.read(installation.last_id) < highest:
             await turn.write(partial(installation.skip_ids, seen=highest))

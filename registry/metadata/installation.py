@@ -15,6 +15,9 @@ IDS_SKIPPED = 1_000_000
 the disk, and before the return to a backup their objects were not in the store yet."""
 
 
+LOCK_LIMIT_MS = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Installed:
     """`identity` never changes; `boot_id` is that of the last start."""
@@ -84,6 +87,8 @@ def skip_ids(connection: Connection, seen: int) -> None:
     behind it. Once this is committed, every id up to `seen` has its row, or has had it, or will never be given out."""
     if connection.dialect.name == "postgresql":
         # Nobody is then between drawing an id, which is seen by all at once, and the commit of its row, which is not.
+        # Whoever pushes queues up behind this, so it does not wait for a VACUUM: the job comes again.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_LIMIT_MS}")
         connection.exec_driver_sql("LOCK TABLE objects IN SHARE ROW EXCLUSIVE MODE")
     if seen > last_id(connection):
         _give_out_after(connection, seen + IDS_SKIPPED)

@@ -262,15 +262,24 @@ _RIGHTS = text(
     " AND (name = 'audit' OR has_table_privilege(name, 'UPDATE') AND has_table_privilege(name, 'DELETE')))"
     " ORDER BY name LIMIT 1"
 )
+_SEQUENCE_RIGHTS = text(
+    "SELECT has_sequence_privilege(name, 'USAGE') AND has_sequence_privilege(name, 'UPDATE')"
+    " FROM pg_get_serial_sequence('objects', 'id') AS name"
+)
 
 
 def _require_rights(connection: Connection) -> None:
-    """Raises DatabaseUnusable where the user may not read and change every table. (The audit only grows.)"""
+    """Raises DatabaseUnusable where the user may not read and change every table (the audit only grows), nor set where
+    ids go on."""
+    user = connection.engine.url.username
     lacking = connection.execute(_RIGHTS, {"names": [table.name for table in metadata.sorted_tables]}).scalar()
     if lacking is not None:
-        user = connection.engine.url.username
         raise DatabaseUnusable(
             f"the user {user} of the database may not read and change the table {lacking} (see --database)"
+        )
+    if not connection.execute(_SEQUENCE_RIGHTS).scalar():
+        raise DatabaseUnusable(
+            f"the user {user} of the database lacks USAGE or UPDATE on the sequence objects_id_seq (see --database)"
         )
 
 

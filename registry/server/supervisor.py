@@ -66,11 +66,16 @@ class Crew(Protocol):
 
 
 class ApartFailed(Exception):
-    """The process that was to do something ended with this exit status, having said why."""
+    """The process that was to do something ended with this exit status, having said why; unless a signal killed it."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"exit status {status}")
         self.status = status
+
+    @property
+    def signal(self) -> int | None:
+        """What killed it, None if it ended by itself."""
+        return self.status - 128 if self.status > 128 else None
 
 
 @dataclass(eq=False, slots=True)

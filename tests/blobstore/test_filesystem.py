@@ -25,6 +25,7 @@ from registry.core.errors import (
     DigestMismatch,
     RegistryError,
     StorageFull,
+    SyncFailed,
     Unavailable,
     UploadBusy,
     UploadUnknown,
@@ -230,6 +231,27 @@ async def test_a_copy_without_uploads_takes_new_ones(store: BlobStore, root: Pat
 
 
 # Durability
+
+
+@pytest.mark.parametrize(("call", "kind"), [("fsync", SyncFailed), ("open", Unavailable)])
+async def test_only_a_sync_that_failed_says_that_content_is_lost(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, call: str, kind: type[Exception]
+) -> None:
+    """A directory that could not be opened to be synced, for want of descriptors, may be the next time."""
+    info = await put(store, b"content")
+    usual = getattr(os, call)
+
+    def failing(where: object, *others: int) -> object:
+        if call == "fsync":
+            raise OSError(errno.EIO, "Input/output error")
+        if others[0] & os.O_DIRECTORY:
+            raise OSError(errno.EMFILE, "Too many open files", str(where))
+        return usual(where, *others)
+
+    monkeypatch.setattr(os, call, failing)
+    with pytest.raises(Unavailable) as caught:
+        await store.confirm(info.key)
+    assert type(caught.value) is kind
 
 
 async def test_cr07_commit_syncs_file_then_renames_then_syncs_directories(

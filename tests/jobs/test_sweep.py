@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import text
 
-from registry.blobstore.base import ObjectKey, StoredObject
+from registry.blobstore.base import OBJECT_ID_MAX, ObjectKey, StoredObject
 from registry.blobstore.memory import MemoryStore
 from registry.core.digest import Digest
 from registry.jobs import sweep
@@ -135,6 +135,15 @@ async def test_ids_go_on_behind_what_is_stored(house: House) -> None:
     await work(house, SWEEP)
     await house.blob(b"newer")
     assert await house.rows("SELECT max(id) FROM objects") == [(newest + 1,)], "once is enough"
+
+
+async def test_ids_do_not_go_on_behind_what_nobody_can_have_counted_to(house: House) -> None:
+    """There would be none left, and what has a higher name than ids can have is none of ours."""
+    await stranger(house, b"foreign", OBJECT_ID_MAX)
+    await work(house, SWEEP)
+    await house.blob(b"new")
+    [(newest,)] = await house.rows("SELECT max(id) FROM objects")
+    assert newest < installation.IDS_SKIPPED
 
 
 class PlainStore(MemoryStore):

@@ -149,6 +149,10 @@ def test_a_user_without_rights_is_refused(tmp_path: Path, cluster: Cluster, name
     try:
         problem = refused(tmp_path, "--database", cluster.url(name, user="reader"))
         assert "reader" in problem and "--database" in problem
+        rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO reader"
+        cluster.run(rights, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO reader", name=name)
+        problem = refused(tmp_path, "--database", cluster.url(name, user="reader"))
+        assert "sequence objects_id_seq" in problem and "--database" in problem
     finally:
         cluster.run("DROP OWNED BY reader", "DROP ROLE reader", name=name)
 
