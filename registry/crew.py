@@ -30,8 +30,12 @@ STOP_RESERVE_S = 10.0
 
 def serve_alone(settings: Settings, listeners: list[Listener]) -> None:
     """One process that does everything. Returns when it was told to stop."""
-    text = _prepare(settings, listeners)
-    stores = opened(lambda: open_stores(settings, upgrade=False))
+    # A file that is there is opened once: on a full disk there may be no room to open it a second time.
+    prepared = None
+    if settings.is_on_postgresql or not settings.database_path.exists():
+        prepared = _prepare(settings, listeners)
+    stores = opened(lambda: open_stores(settings, upgrade=prepared is None))
+    text = _welcome(settings, listeners, stores) if prepared is None else prepared
     application = _application(settings, listeners, stores, lambda: click.echo(text))
     _serve(settings, listeners, application)
 

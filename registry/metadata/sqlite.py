@@ -4,6 +4,7 @@ A point runs at once on the calling thread; reads in a few threads; writes go to
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection
 
+from registry.core.errors import OurFault
 from registry.metadata import installation, migrate
 from registry.metadata.database import Query
 from registry.metadata.failures import translated
@@ -27,6 +29,8 @@ MINIMUM_VERSION = (3, 51, 3)
 
 BUSY_TIMEOUT_MS = 5_000
 READ_THREADS = 4
+SPARE_BYTES = 128 * 1024
+"""For the index of the write-ahead log, which is 32 KiB, and the first pages of the log."""
 
 
 class LibraryTooOld(Exception):
@@ -118,12 +122,38 @@ def _engine(url: URL, *, pool_size: int, pragmas: list[str]) -> Engine:
     return engine
 
 
+class _Spare:
+    """Room on the disk that is kept for a start when nothing else is left: a file beside the database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keep(self) -> None:
+        """Take it, if there is room and it is not taken yet."""
+        if self._path.exists():
+            return
+        try:
+            # Not a hole: blocks that are really there.
+            self._path.write_bytes(os.urandom(SPARE_BYTES))
+        except OSError:
+            self.release()
+
+    def release(self) -> bool:
+        """Give it back; False if there was none."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+
 class SqliteDatabase:
     """A file, as `database.Database` promises it."""
 
     def __init__(self, path: Path) -> None:
         """Opens the database in the file `path`, and makes the file if it is missing. Raises LibraryTooOld."""
         self.url = URL.create("sqlite", database=str(path))
+        self._spare = _Spare(Path(f"{path}-spare"))
         self._durable = writing_engine(self.url, synchronous="FULL")
         self._relaxed = writing_engine(self.url, synchronous="NORMAL")
         self._reading = reading_engine(self.url, connections=READ_THREADS + 1)
@@ -154,8 +184,17 @@ class SqliteDatabase:
         """Nobody tells: other processes are found out about by looking."""
 
     def prepare(self) -> None:
-        """Every server brings the file up to date: there is no other machine that could use it."""
-        self.migrate()
+        """Every server brings the file up to date: there is no other machine that could use it. On a full disk the
+        spare room is used, without which the log could not even be begun; pushes are refused then, and pulls go on."""
+        try:
+            self.migrate()
+        except OurFault:
+            if not self._spare.release():
+                raise
+            self._durable.dispose()
+            self.migrate()
+        else:
+            self._spare.keep()
 
     def migrate(self, say: Callable[[str], None] = lambda _text: None) -> tuple[str | None, str]:
         """Under the write lock."""

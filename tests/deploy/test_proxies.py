@@ -214,7 +214,7 @@ DONE = {"GET": 200, "HEAD": 200, "PUT": 201, "DELETE": 202, "POST": 202, "PATCH"
 
 @pytest.mark.parametrize(
     ("proxy", "twice", "failing"),
-    [(nginx, {"GET", "HEAD", "PUT"}, {"DELETE"}), (caddy, {"GET"}, set[str]())],
+    [(nginx, {"GET", "HEAD"}, {"DELETE"}), (caddy, {"GET"}, set[str]())],
     ids=["nginx", "caddy"],
 )
 def test_what_a_node_did_not_finish(
@@ -225,7 +225,8 @@ def test_what_a_node_did_not_finish(
     failing: set[str],
 ) -> None:
     """One that breaks off costs every request but those that do the same `twice`. One that cannot be reached costs
-    nobody a request, with or without a body, but for `failing`: nginx cannot tell these two."""
+    nobody a request, with or without a body, but for `failing`: nginx cannot tell these two. Whether it does a PUT twice
+    depends on how much of the body it has sent on by then."""
     port, pair = free_port(), make_pair(tmp_path, "proxy")
     origin = f"https://{HOST}:{port}"
     registry = start_registry("--external-url", origin)
@@ -239,7 +240,8 @@ def test_what_a_node_did_not_finish(
     ):
         for method, done in DONE.items():
             answer, image = ask_until_seen(dying, method, client, behind)
-            assert answer.status_code == (done if method in twice else 502), f"{method}: {answer.text}"
+            expected = {done if method in twice else 502} | ({done} if (proxy, method) == (nginx, "PUT") else set())
+            assert answer.status_code in expected, f"{method}: {answer.text}"
             if method == "DELETE":
                 expect(behind.get(f"/v2/app/manifests/{Digest.of(image.manifest)}"), 200)
         dying.close()

@@ -300,6 +300,8 @@ def test_a_start_on_a_full_disk(mount: Mount, start_registry: Callable[..., Regi
     image = Image.random("full/app", "v1", random.Random(9))
     with registry.client() as client:
         Pusher(client).push(image, way="put")
+    assert registry.stop() == 0
+    registry = start_registry("--storage-reserve-bytes", "0", data=disk)
     fill_file(disk / "rest")
     if end == "SIGTERM":
         assert registry.stop() == 0

@@ -192,8 +192,9 @@ def test_step_by_step(start_registry: StartRegistry, tmp_path: Path) -> None:
     refused(data, "--storage", str(new), says="set storage_previous")
     registry = start_registry("--storage", str(new), "--storage-previous", str(old), data=data)
     check_all(registry, images)
-    refused(data, says=f"set storage_previous to file:{new}")
-    refused(data, "--storage", str(new), says=f"set storage_previous to file:{old}")
+    both = f"set storage to file:{new} and storage_previous to file:{old}"
+    refused(data, says=both)
+    refused(data, "--storage", str(new), says=both)
     plan = run_move(data, old, new, "--dry-run")
     total = sum(len(blob) for image in images for blob in image.blobs)
     assert f"{sum(len(image.blobs) for image in images)} blobs" in plan.stdout
