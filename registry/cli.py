@@ -110,7 +110,8 @@ def _move_database(
     if target is None:
         is_back = opened(lambda: copy.take_back(where.database_path))
         click.echo(
-            "the database can be served from again: drop the copy that it was moved to"
+            "the database can be served from again; nothing must be served from the copy that it was moved to any more:"
+            " drop that"
             if is_back
             else "the database was not moved"
         )

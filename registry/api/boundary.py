@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from registry.api import errors
 from registry.api.asgi import ClientGone, Receive, Request, Scope, Send
 from registry.api.responses import Answer, BlobAnswer
-from registry.core.errors import ContentCorrupt, OurFault, RegistryError
+from registry.core.errors import ContentCorrupt, OurFault, RegistryError, WritesClosed
 
 Respond = Callable[[Request], Awaitable[Answer | BlobAnswer]]
 Failed = Callable[[RegistryError, Request], Answer]
@@ -51,9 +51,10 @@ class Boundary:
         answer = self._failed(error, request)
         request.scope["depotry.error"] = errors.TABLE[type(error)][1]
         if answer.status >= 500:
-            # That a blob is corrupt is known, and where that was found out does not matter.
-            cause = None if isinstance(error, ContentCorrupt) else error
-            self._log.error("%s %s", error.message, error.facts, exc_info=cause)
+            # That a blob is corrupt, or the database closed, is known, and where that was found out does not matter.
+            cause = None if isinstance(error, ContentCorrupt | WritesClosed) else error
+            level = logging.WARNING if isinstance(error, WritesClosed) else logging.ERROR
+            self._log.log(level, "%s %s", error.message, error.facts, exc_info=cause)
         return answer
 
 

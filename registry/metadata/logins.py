@@ -51,6 +51,17 @@ def count_attempt(connection: Connection, subjects: list[str], *, now: int, wind
     return found
 
 
+def failures(connection: Connection, subjects: list[str], *, now: int, window_ms: int) -> dict[str, int]:
+    """How often each subject has failed in a window that is not over; those that have not are left out."""
+    begun = login_failures.c.since
+    rows = connection.execute(
+        select(login_failures.c.subject, login_failures.c.failed).where(
+            login_failures.c.subject.in_(subjects), begun > now - window_ms, begun <= now
+        )
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def fail(connection: Connection, subjects: list[str]) -> None:
     """The attempt has ended, and was wrong: it stands."""
     _lock(connection, subjects)

@@ -49,8 +49,8 @@ class Block:
 
 
 class Attempts:
-    """Counts. Where the disk is full, or the database is moving, the counters of this process have to do, so that
-    people can still log in."""
+    """Counts. Where the disk is full, or the database is moving, the counters of this process have to do, on top of
+    what was written before, so that people can still log in."""
 
     def __init__(self, database: Database, changes: Changes, clock: Clock, limits: LoginLimits) -> None:
         self._database = database
@@ -103,9 +103,7 @@ class Attempts:
                 durable=False,
             )
         except NOT_NOW:
-            failed = self._unwritten
-            found = {one: Count(failed[one] + self._running[one], failed[one], now) for one in subjects}
-            self._require_few(found, now)
+            self._require_few(await self._unwritten_counts(subjects, now), now)
             return False
         try:
             self._require_few(found, now)
@@ -114,6 +112,14 @@ class Attempts:
             raise
         self._unwritten.clear()
         return True
+
+    async def _unwritten_counts(self, subjects: list[str], now: int) -> dict[str, Count]:
+        """The failures that were written while that was possible, and those of this process since."""
+        failed = await self._database.read(
+            lambda connection: logins.failures(connection, subjects, now=now, window_ms=self._limits.window_ms)
+        )
+        totals = {one: failed.get(one, 0) + self._unwritten[one] for one in subjects}
+        return {one: Count(total + self._running[one], total, now) for one, total in totals.items()}
 
     def _require_few(self, found: dict[str, Count], now: int) -> None:
         for subject, count in found.items():

@@ -70,6 +70,16 @@ def test_a_whole_registry_moves(start_registry: StartRegistry, cluster: Cluster,
         client.headers.update(bearer(token_of(client, ann, SCOPE)))
         pull_whole(client, image)
         expect(client.get("/token", params={"scope": SCOPE}, auth=("ann", "not her password")), 401)
+        kept = client.get("/token", params={"scope": SCOPE, "offline_token": "true", "client_id": "t"}, headers=robot)
+        expect(kept, 503)
+        client.headers.update(bearer(expect(refresh(client, remembered, SCOPE), 200).json()["access_token"]))
+        pull_whole(client, image)
+        client.headers.update(bearer(token_of(client, robot, SCOPE)))
+        pull_whole(client, image)
+        client.headers.update(robot)
+        pull_whole(client, image)
+    assert "moved to another place" in old.output()
+    assert "Traceback" not in old.output()
     old.kill()
     again = depotry("serve", "--data", str(old.data), "--port", "0", *ORIGIN_FLAGS)
     assert again.returncode == 2
@@ -123,6 +133,7 @@ def test_an_unfinished_target_does_not_serve(start_registry: StartRegistry, clus
         assert "not finished" in refused.stderr
     back = depotry("migrate", "--undo", "--from", f"sqlite:///{old.data}/registry.db")
     assert back.returncode == 0, back.stderr
+    assert "nothing must be served from the copy" in back.stdout
     with start_registry(data=old.data).client() as client:
         expect(client.post("/v2/a/b/blobs/uploads/"), 202)
 

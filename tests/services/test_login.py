@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import argon2.low_level
@@ -20,9 +21,10 @@ from registry.blobstore.memory import MemoryStore
 from registry.core.access import Role, TokenLimits, TokenScope
 from registry.core.errors import RegistryError, TooManyRequests
 from registry.core.names import AccountName
-from registry.metadata import accounts
+from registry.metadata import accounts, moved
 from registry.metadata.accounts import NewAccount
 from registry.metadata.database import Connection, Database
+from registry.metadata.sqlite import SqliteDatabase
 from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
 from registry.services.changes import Changes
@@ -313,6 +315,27 @@ async def test_a_token_as_the_name_is_not_written_down(door: Door) -> None:
     assert await door.attempt(secret, "x-oauth-basic") == REFUSED
     written = await door.database.read(lambda connection: str(connection.execute(text("SELECT * FROM audit")).all()))
     assert secret not in written and "a personal token" in written
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_failures_before_a_move_count_during_it(tmp_path: Path, *, is_over: bool) -> None:
+    """A database that nobody can write to any more is still read: nobody gets new attempts by that, only by the end of
+    a window."""
+    database = SqliteDatabase(tmp_path / "registry.db")
+    database.migrate()
+    door = Door(database, Passwords())
+    await Installation(database, MemoryStore(), door.clock).open()
+    await door.accounts.add_user("alice", PASSWORD, ADMIN)
+    for _ in range(LIMITS.per_account - 1):
+        assert await door.attempt("alice", "wrong") == REFUSED
+    await database.write(lambda connection: moved.close(connection, moved.Closed("postgresql://there", door.now)))
+    door.now += LIMITS.window_ms if is_over else 0
+    assert await door.attempt("alice", PASSWORD) == "alice"
+    assert await door.attempt("alice", "wrong") == REFUSED
+    after = await door.attempt("alice", "wrong")
+    assert after == REFUSED if is_over else after.startswith("TooManyRequests: too many failed logins")
+    door.passwords.close()
+    database.close()
 
 
 async def test_an_address_is_counted_over_all_names(door: Door) -> None:
