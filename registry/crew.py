@@ -90,7 +90,7 @@ def _prepare(settings: Settings, listeners: list[Listener]) -> str:
     """Bring the database up to date and make what the first start makes; returns what there is to say.
 
     In a process of its own, so that none of what this needs (Alembic, the hash of a password) stays in the memory of
-    a server that runs for months. Ends this process with the other one's status if it fails: it has said why.
+    a server that runs for months. Ends this process with the other one's status if it fails.
     """
     try:
         return supervisor.apart(functools.partial(_prepare_here, settings, listeners)).decode()

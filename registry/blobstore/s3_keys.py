@@ -5,7 +5,8 @@
     <prefix>objects/<two hex of id % 256>/<id>     an object; its digest is in SQL alone
     <prefix>objects/<two hex>/<id>.tail.<epoch>    the last bytes of a suspended upload
 
-No key is ever written twice with different content: ids are never given out again, and a tail carries its epoch.
+No key is written twice with different content: ids are not given out again, and a tail carries its epoch. The one
+exception is a database that was set back to a backup, until the next sweep (`s3_publish` reckons with it).
 """
 
 import re

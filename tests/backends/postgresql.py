@@ -127,6 +127,11 @@ class Cluster:
         ) as connection:
             yield connection
 
+    def is_waiting(self, name: str) -> bool:
+        """Whether somebody waits for a lock, seen from the database `name`."""
+        with self.connect(name) as connection:
+            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
+
     def run(self, *statements: str, name: str = "postgres") -> None:
         """Statements as an administrator."""
         with self.connect(name) as connection:

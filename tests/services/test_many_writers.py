@@ -437,11 +437,8 @@ async def test_a_blob_and_what_waits_for_it_meet(postgresql_backend: PostgresqlB
     document.pop("subject", None)
     pushing = asyncio.ensure_future(put(house, NAMES[0], document))
 
-    def waits() -> bool:
-        with postgresql_backend.cluster.connect(str(database.url.database)) as connection:
-            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
-
-    await asyncio.to_thread(wait_until, lambda: pushing.done() or waits())
+    cluster, name = postgresql_backend.cluster, str(database.url.database)
+    await asyncio.to_thread(wait_until, lambda: pushing.done() or cluster.is_waiting(name))
     go_on.set()
     await asyncio.gather(linking, pushing)
     assert await house.rows("SELECT 1 FROM manifest_blobs WHERE linked_digest IS NULL") == []

@@ -185,11 +185,8 @@ async def test_an_upload_that_is_forgotten_while_its_object_changes(
     other = house.uploads.cancel(await house.at(NAME), upload_id) if first == "replaced" else ledger.give_up(hold)
     following = asyncio.ensure_future(other)
 
-    def waits() -> bool:
-        with postgresql_backend.cluster.connect(str(database.url.database)) as connection:
-            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None
-
-    await asyncio.to_thread(wait_until, lambda: following.done() or waits())
+    cluster, name = postgresql_backend.cluster, str(database.url.database)
+    await asyncio.to_thread(wait_until, lambda: following.done() or cluster.is_waiting(name))
     go_on.set()
     await asyncio.gather(changing, following)
     assert await house.rows("SELECT id FROM uploads") == []
