@@ -37,6 +37,13 @@ metadata = MetaData(
     }
 )
 
+_ORDERS = [
+    (by, order)
+    for by in ("visibility", "namespace_id")
+    for order in ("pushed_at", "pull_count", "star_count", "size_bytes")
+]
+"""Lists of repositories: what each way of being allowed to see one begins with, and what it is ordered by."""
+
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows only in a column declared INTEGER, which holds 64 bits there."""
 
@@ -100,6 +107,8 @@ accounts = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger, nullable=True),
     Column("deleted_at", BigInteger, nullable=True),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("description", Text, nullable=False, server_default=""),
     CheckConstraint("kind IN ('user', 'organization', 'robot')", name="kind"),
     CheckConstraint("(kind = 'robot') = (owner_id IS NOT NULL)", name="owner"),
     Index("ix_accounts_owner_id", "owner_id"),
@@ -125,10 +134,13 @@ teams = Table(
     Column("organization_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("name", Name, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("external_group", Text, nullable=True),
     UniqueConstraint("organization_id", "name"),
+    Index("ix_teams_external_group", "external_group"),
     comment="Members of an organization that get roles together.",
     sqlite_autoincrement=True,
 )
+"""`external_group`: the group of single sign-on whose members are the members of the team."""
 
 team_members = Table(
     "team_members",
@@ -150,12 +162,74 @@ repositories = Table(
     Column("visibility", String(16), nullable=False, server_default="private"),
     Column("created_by", BigId, ForeignKey("accounts.id"), nullable=True),
     Column("deleted_at", BigInteger, nullable=True),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("pushed_at", BigInteger, nullable=False, server_default="0"),
+    Column("tag_count", BigInteger, nullable=False, server_default="0"),
+    Column("manifest_count", BigInteger, nullable=False, server_default="0"),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("shared_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("pull_count", BigInteger, nullable=False, server_default="0"),
+    Column("pulled_at", BigInteger, nullable=True),
+    Column("star_count", BigInteger, nullable=False, server_default="0"),
+    Column("tally_at", BigInteger, nullable=True, server_default="0"),
     Index("ix_repositories_namespace_id_name", "namespace_id", "name"),
     Index("ix_repositories_visibility_name", "visibility", "name"),
     Index("ix_repositories_created_by", "created_by"),
+    *(Index(f"ix_repositories_{by}_{order}", by, order, "id") for by, order in _ORDERS),
+    Index(
+        "ix_repositories_tally_at",
+        "tally_at",
+        sqlite_where=text("tally_at IS NOT NULL"),
+        postgresql_where=text("tally_at IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
-"""`namespace_id` is NULL for what belongs to the instance. One that was deleted has lost its name, and is emptied."""
+"""`namespace_id` is NULL for what belongs to the instance. One that was deleted has lost its name, and is emptied.
+
+What a list shows and orders by stands here, worked out from what the repository holds: with each push, pull and star
+where that is cheap, and by the tally, which counts again from `tally_at` on what has changed (NULL: nothing has).
+`size_bytes`: each blob once, with manifests; `shared_bytes`: those of it that other repositories show too."""
+
+readmes = Table(
+    "readmes",
+    metadata,
+    Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("markdown", Text, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("updated_by", BigId, ForeignKey("accounts.id"), nullable=True),
+    comment="What people write about a repository; apart from it, so that no list reads it.",
+)
+
+repository_facets = Table(
+    "repository_facets",
+    metadata,
+    Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("value", Name, primary_key=True),
+    CheckConstraint("kind IN ('artifact', 'platform')", name="kind"),
+    Index("ix_repository_facets_kind_value_repository_id", "kind", "value", "repository_id"),
+    comment="The artifact types and platforms that a repository holds, for filters. Worked out by the tally.",
+)
+
+repository_aliases = Table(
+    "repository_aliases",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_repository_aliases_repository_id", "repository_id"),
+    comment="Former names of repositories, which still pull and push, until their owner gives them up.",
+)
+
+stars = Table(
+    "stars",
+    metadata,
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_stars_repository_id", "repository_id"),
+    comment="Who likes which repository.",
+)
 
 grants = Table(
     "grants",
@@ -351,11 +425,14 @@ manifest_children = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("repository_id", BigId, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("platform", String(255), nullable=True),
     Column("child_id", BigId, ForeignKey("manifests.id", ondelete="SET NULL"), nullable=True),
     Index("ix_manifest_children_repository_id_digest", "repository_id", "digest"),
     Index("ix_manifest_children_child_id", "child_id"),
     comment="index -> manifest. child_id is NULL while the repository does not hold the child.",
 )
+"""`platform`: as the index says, `os/architecture[/variant]`; NULL where it says nothing, or did
+before this column was."""
 
 tags = Table(
     "tags",
@@ -365,9 +442,15 @@ tags = Table(
     Column("manifest_id", BigId, ForeignKey("manifests.id", ondelete="RESTRICT"), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("updated_by", BigId, ForeignKey("accounts.id"), nullable=True),
+    Column("version_key", Name, nullable=True),
     Index("ix_tags_manifest_id", "manifest_id"),
+    Index("ix_tags_repository_id_updated_at_name", "repository_id", "updated_at", "name"),
+    Index("ix_tags_repository_id_version_key_name", "repository_id", "version_key", "name"),
     comment="The live tags. version counts the changes of this name in this repository.",
 )
+"""`version_key`: sorts as versions do (1.10 after 1.9), empty for what is none; NULL until the tally has
+worked it out."""
 
 tag_history = Table(
     "tag_history",
@@ -378,6 +461,7 @@ tag_history = Table(
     Column("digest", LargeBinary, nullable=True),
     Column("version", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
+    Column("changed_by", BigId, ForeignKey("accounts.id"), nullable=True),
     UniqueConstraint("repository_id", "name", "version"),
     comment="Every change of every tag, appended and never changed. digest is NULL where the tag was deleted.",
     sqlite_autoincrement=True,
@@ -460,4 +544,109 @@ outbox = Table(
     Index("ix_outbox_created_at", "created_at"),
     comment="Committed changes, in order, for whoever wants to be told.",
     sqlite_autoincrement=True,
+)
+
+# Counting and statistics
+
+pulls = Table(
+    "pulls",
+    metadata,
+    Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", Name, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("pulls", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Index("ix_pulls_day", "day"),
+    comment="Pulls. Days are counted from 1970 UTC; day 0 holds all time.",
+)
+"""A row is about a tag (`digest` empty), a digest (`tag` empty), or the whole repository (both empty)."""
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+    Index("ix_traffic_hour", "hour"),
+    comment="What the instance did in each hour since 1970 UTC: requests, errors, pulls, pushes, bytes.",
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("namespace_id", BigId, primary_key=True, autoincrement=False),
+    Column("repositories", BigInteger, nullable=False),
+    Column("tags", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    comment="What was stored at the end of each day since 1970 UTC, by namespace; namespace 0 is all of it.",
+)
+"""`size_bytes`: the sum over repositories, `stored_bytes`: each blob once, as the store has it; 0 but for all
+of it."""
+
+# Signing in to the pages
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _id(),
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False, unique=True),
+    Column("is_complete", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("proved_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("address", String(64), nullable=True),
+    Column("user_agent", Text, nullable=False),
+    Index("ix_sessions_account_id_id", "account_id", "id"),
+    Index("ix_sessions_expires_at", "expires_at"),
+    comment="Browsers that are signed in, by the hash of what their cookie holds.",
+    sqlite_autoincrement=True,
+)
+"""`is_complete` is false between the password and the second factor. `proved_at`: when the person last showed
+who it is."""
+
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("confirmed_at", BigInteger, nullable=True),
+    comment="The secrets of one-time codes, sealed with the instance secret, and the last time step that was used.",
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("code_hash", LargeBinary, primary_key=True),
+    comment="Codes for who has lost the second factor; each is removed when it is used.",
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("account_id", BigId, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Index("ix_identities_account_id", "account_id"),
+    comment="Which account somebody of an identity provider is. name: for people only.",
+)
+
+sign_ons = Table(
+    "sign_ons",
+    metadata,
+    Column("state_hash", LargeBinary, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_sign_ons_expires_at", "expires_at"),
+    comment="Single sign-ons under way: each row is removed by the answer that it waits for.",
 )

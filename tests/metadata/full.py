@@ -40,6 +40,7 @@ CHOICES: dict[str, Callable[[int], Any]] = {
     "grants.team_id": lambda n: None if n % 2 else n + 1,
     "grants.repository_id": lambda n: n + 1 if n % 4 < 2 else None,
     "grants.namespace_id": lambda n: None if n % 4 < 2 else n + 1,
+    "repository_facets.kind": lambda n: ("artifact", "platform")[n % 2],
     "objects.state": lambda n: ("uploading", "live", "dead")[n % 3],
     "uploads.state": lambda n: ("open", "finalizing", "finished")[n % 3],
     # A referrer may be there before its subject, and after it.

@@ -1,0 +1,249 @@
+"""The hub: what lists show and order by, pages, stars, counting, sessions and second factors."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+NAME = sa.String(collation="C").with_variant(sa.String(), "sqlite")
+
+
+def upgrade() -> None:
+    # Every repository is due for the tally, which fills in what stands in the new columns.
+    op.create_table(
+        "sign_ons",
+        sa.Column("state_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("state_hash", name=op.f("pk_sign_ons")),
+        comment="Single sign-ons under way: each row is removed by the answer that it waits for.",
+    )
+    op.create_index("ix_sign_ons_expires_at", "sign_ons", ["expires_at"], unique=False)
+    op.create_table(
+        "traffic",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("hour", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "hour", name=op.f("pk_traffic")),
+        comment="What the instance did in each hour since 1970 UTC: requests, errors, pulls, pushes, bytes.",
+    )
+    op.create_index("ix_traffic_hour", "traffic", ["hour"], unique=False)
+    op.create_table(
+        "usage",
+        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("namespace_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("repositories", sa.BigInteger(), nullable=False),
+        sa.Column("tags", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "namespace_id", name=op.f("pk_usage")),
+        comment="What was stored at the end of each day since 1970 UTC, by namespace; namespace 0 is all of it.",
+    )
+    op.create_table(
+        "identities",
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("account_id", BIG_ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_identities_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("issuer", "subject", name=op.f("pk_identities")),
+        comment="Which account somebody of an identity provider is. name: for people only.",
+    )
+    op.create_index("ix_identities_account_id", "identities", ["account_id"], unique=False)
+    op.create_table(
+        "recovery_codes",
+        sa.Column("account_id", BIG_ID, nullable=False),
+        sa.Column("code_hash", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_recovery_codes_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("account_id", "code_hash", name=op.f("pk_recovery_codes")),
+        comment="Codes for who has lost the second factor; each is removed when it is used.",
+    )
+    op.create_table(
+        "second_factors",
+        sa.Column("account_id", BIG_ID, nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("last_step", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_second_factors_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_second_factors")),
+        comment="The secrets of one-time codes, sealed with the instance secret, and the last time step that was used.",
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("id", BIG_ID, sa.Identity(always=False), nullable=False),
+        sa.Column("account_id", BIG_ID, nullable=False),
+        sa.Column("secret_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("is_complete", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("proved_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=True),
+        sa.Column("user_agent", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_sessions_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+        sa.UniqueConstraint("secret_hash", name=op.f("uq_sessions_secret_hash")),
+        comment="Browsers that are signed in, by the hash of what their cookie holds.",
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_sessions_account_id_id", "sessions", ["account_id", "id"], unique=False)
+    op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"], unique=False)
+    op.create_table(
+        "pulls",
+        sa.Column("repository_id", BIG_ID, nullable=False),
+        sa.Column("tag", NAME, nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("pulls", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repositories.id"], name=op.f("fk_pulls_repository_id_repositories"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("repository_id", "tag", "digest", "day", name=op.f("pk_pulls")),
+        comment="Pulls. Days are counted from 1970 UTC; day 0 holds all time.",
+    )
+    op.create_index("ix_pulls_day", "pulls", ["day"], unique=False)
+    op.create_table(
+        "readmes",
+        sa.Column("repository_id", BIG_ID, nullable=False),
+        sa.Column("markdown", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_by", BIG_ID, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["repository_id"],
+            ["repositories.id"],
+            name=op.f("fk_readmes_repository_id_repositories"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["updated_by"], ["accounts.id"], name=op.f("fk_readmes_updated_by_accounts")),
+        sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_readmes")),
+        comment="What people write about a repository; apart from it, so that no list reads it.",
+    )
+    op.create_table(
+        "repository_aliases",
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("repository_id", BIG_ID, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"],
+            ["repositories.id"],
+            name=op.f("fk_repository_aliases_repository_id_repositories"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_repository_aliases")),
+        comment="Former names of repositories, which still pull and push, until their owner gives them up.",
+    )
+    op.create_index("ix_repository_aliases_repository_id", "repository_aliases", ["repository_id"], unique=False)
+    op.create_table(
+        "repository_facets",
+        sa.Column("repository_id", BIG_ID, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("value", NAME, nullable=False),
+        sa.CheckConstraint("kind IN ('artifact', 'platform')", name=op.f("ck_repository_facets_kind")),
+        sa.ForeignKeyConstraint(
+            ["repository_id"],
+            ["repositories.id"],
+            name=op.f("fk_repository_facets_repository_id_repositories"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("repository_id", "kind", "value", name=op.f("pk_repository_facets")),
+        comment="The artifact types and platforms that a repository holds, for filters. Worked out by the tally.",
+    )
+    op.create_index(
+        "ix_repository_facets_kind_value_repository_id",
+        "repository_facets",
+        ["kind", "value", "repository_id"],
+        unique=False,
+    )
+    op.create_table(
+        "stars",
+        sa.Column("account_id", BIG_ID, nullable=False),
+        sa.Column("repository_id", BIG_ID, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_stars_account_id_accounts"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repositories.id"], name=op.f("fk_stars_repository_id_repositories"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("account_id", "repository_id", name=op.f("pk_stars")),
+        comment="Who likes which repository.",
+    )
+    op.create_index("ix_stars_repository_id", "stars", ["repository_id"], unique=False)
+    op.add_column("accounts", sa.Column("title", sa.Text(), server_default="", nullable=False))
+    op.add_column("accounts", sa.Column("description", sa.Text(), server_default="", nullable=False))
+    op.add_column("manifest_children", sa.Column("platform", sa.String(length=255), nullable=True))
+    op.add_column("repositories", sa.Column("description", sa.Text(), server_default="", nullable=False))
+    op.add_column("repositories", sa.Column("pushed_at", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("tag_count", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("manifest_count", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("size_bytes", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("shared_bytes", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("pull_count", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("pulled_at", sa.BigInteger(), nullable=True))
+    op.add_column("repositories", sa.Column("star_count", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("repositories", sa.Column("tally_at", sa.BigInteger(), server_default="0", nullable=True))
+    op.create_index(
+        "ix_repositories_namespace_id_pull_count", "repositories", ["namespace_id", "pull_count", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_namespace_id_pushed_at", "repositories", ["namespace_id", "pushed_at", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_namespace_id_size_bytes", "repositories", ["namespace_id", "size_bytes", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_namespace_id_star_count", "repositories", ["namespace_id", "star_count", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_tally_at",
+        "repositories",
+        ["tally_at"],
+        unique=False,
+        sqlite_where=sa.text("tally_at IS NOT NULL"),
+        postgresql_where=sa.text("tally_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_repositories_visibility_pull_count", "repositories", ["visibility", "pull_count", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_visibility_pushed_at", "repositories", ["visibility", "pushed_at", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_visibility_size_bytes", "repositories", ["visibility", "size_bytes", "id"], unique=False
+    )
+    op.create_index(
+        "ix_repositories_visibility_star_count", "repositories", ["visibility", "star_count", "id"], unique=False
+    )
+    _add_account("tag_history", "changed_by")
+    _add_account("tags", "updated_by")
+    op.add_column("tags", sa.Column("version_key", NAME, nullable=True))
+    op.create_index(
+        "ix_tags_repository_id_updated_at_name", "tags", ["repository_id", "updated_at", "name"], unique=False
+    )
+    op.create_index(
+        "ix_tags_repository_id_version_key_name", "tags", ["repository_id", "version_key", "name"], unique=False
+    )
+    op.add_column("teams", sa.Column("external_group", sa.Text(), nullable=True))
+    op.create_index("ix_teams_external_group", "teams", ["external_group"], unique=False)
+
+
+def _add_account(table: str, column: str) -> None:
+    """A column that refers to an account. SQLite adds a foreign key only together with its column."""
+    references = sa.Column(column, BIG_ID, sa.ForeignKey("accounts.id"), nullable=True)
+    op.add_column(table, references, inline_references=True)
