@@ -10,8 +10,12 @@ from urllib.parse import parse_qs
 from registry import __version__
 from registry.api.accounts import LoginApi, LoginServices
 from registry.api.asgi import App, HeldBytes
+from registry.api.callers import Callers
 from registry.api.dispatch import Dispatch
 from registry.api.edge import Edge, RequestLimit
+from registry.api.hub.gate import HubGate, NoSessions
+from registry.api.hub.routes import HubApi
+from registry.api.hub.services import HubServices
 from registry.api.metrics import Metrics
 from registry.api.observe import Observed
 from registry.api.operate import Readiness, operator_app, public_app
@@ -279,6 +283,7 @@ class Application:
         self._observed = Observed(
             Dispatch(
                 DistributionApi(self._house.services()),
+                HubApi(self._house.hub_services()),
                 None if settings.open else LoginApi(self._house.login_services()),
                 public_app(self._readiness),
                 operator_app(self._readiness, metrics),
@@ -349,12 +354,13 @@ class House:
             settings.login_failures_per_account, settings.login_failures_per_address, settings.login_window_s * 1000
         )
         self._login = Login(database, self.changes, self.passwords, self._clock, limits)
+        tickets = Tickets(self.changes, self._keys, self._parties, self._clock)
+        self._callers = Callers(self._login, tickets, self._limit, is_open=settings.open)
 
     def services(self) -> Services:
         """What the distribution API calls."""
         settings, database, blobs, clock = self._settings, self._database, self._blobs, self._clock
         lease_ms = settings.lease_s * 1000
-        tickets = Tickets(self.changes, self._keys, self._parties, clock)
         return Services(
             pull=Pull(database, blobs, clock, lease_ms),
             push=Push(database, blobs, clock, References(settings.references)),
@@ -371,10 +377,15 @@ class House:
             manifest_max_bytes=settings.manifest_max_bytes,
             verify_on_read=settings.verify_on_read,
             held=HeldBytes(MANIFESTS_HELD_BYTES),
-            gate=Gate(self._login, tickets, self._access, self._limit),
+            gate=Gate(self._callers, self._login, self._access),
             challenges=Challenges(self._origins, ChallengeKind(settings.auth_challenge)),
             redirects=Redirects(settings.storage_redirect_except) if settings.storage_redirect else None,
         )
+
+    def hub_services(self) -> HubServices:
+        """What the hub's API calls."""
+        gate = HubGate(self._callers, self._login, self._access, self._origins, NoSessions(), self._clock)
+        return HubServices(gate=gate)
 
     def login_services(self) -> LoginServices:
         """What the token server's endpoints call."""

@@ -100,7 +100,7 @@ async def post_user(services: LoginServices, request: Request) -> Answer:
     if not services.sign_up_is_open:
         raise Denied("nobody can sign up here: ask an admin for an account")
     address = request.scope["depotry.address"]
-    name, password = _new_user(await _body(request))
+    name, password = _new_user(await request.read_small(FORM_MAX_BYTES))
     await services.login.count_sign_up(address)
     await services.accounts.add_user(name, password, actor_of(EVERYBODY, address))
     return json_answer(201, {"name": name}, NO_STORE)
@@ -199,7 +199,7 @@ async def _form(request: Request) -> Fields:
     kind = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
     if kind != FORM_TYPE:
         raise InvalidRequest(f"send a form: Content-Type {FORM_TYPE}")
-    body = await _body(request)
+    body = await request.read_small(FORM_MAX_BYTES)
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX, errors="strict")
     except ValueError:
@@ -208,21 +208,6 @@ async def _form(request: Request) -> Fields:
     for key, value in pairs:
         found.setdefault(key, []).append(value)
     return found
-
-
-async def _body(request: Request) -> bytes:
-    """A small body. Raises InvalidRequest without reading on over the limit."""
-    too_long = InvalidRequest(f"the body has more than {FORM_MAX_BYTES} bytes")
-    if (request.content_length() or 0) > FORM_MAX_BYTES:
-        raise too_long
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.pieces():
-        size += len(piece)
-        if size > FORM_MAX_BYTES:
-            raise too_long
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _new_user(body: bytes) -> tuple[str, str]:

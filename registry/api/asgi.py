@@ -169,6 +169,21 @@ class Request:
         finally:
             held.remove(size)
 
+    async def read_small(self, limit: int) -> bytes:
+        """The whole body of at most `limit` bytes, for what is small. Raises InvalidRequest without reading on over the
+        limit, ClientGone, ContentEncodingUnsupported."""
+        too_long = InvalidRequest(f"the body has more than {limit} bytes")
+        if (self.content_length() or 0) > limit:
+            raise too_long
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            size += len(piece)
+            if size > limit:
+                raise too_long
+            pieces.append(piece)
+        return b"".join(pieces)
+
     async def drain(self) -> bool:
         """Read and drop what is left of the body if that is little. False if the connection has to be closed because
         there is more, or because the client waits for a `100 Continue` that it shall not get."""

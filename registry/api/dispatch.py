@@ -7,13 +7,14 @@ from registry.api.asgi import App, Receive, Scope, Send
 
 
 class Dispatch:
-    """The distribution API for `/v2`, logging in where there are accounts, Starlette for the rest, and the operators'
-    application on its own port."""
+    """The distribution API for `/v2`, the hub's for `/api/v1`, logging in where there are accounts, Starlette for the
+    rest, and the operators' application on its own port."""
 
     def __init__(
-        self, distribution: App, login: App | None, public: ASGIApp, operator: ASGIApp, *, operator_port: int
+        self, distribution: App, hub: App, login: App | None, public: ASGIApp, operator: ASGIApp, *, operator_port: int
     ) -> None:
         self._distribution = distribution
+        self._hub = hub
         self._login = login
         self._public = public
         self._operator = operator
@@ -29,5 +30,7 @@ class Dispatch:
             await self._distribution(scope, receive, send)
         elif self._login is not None and raw_path in LOGIN_PATHS:
             await self._login(scope, receive, send)
+        elif raw_path.startswith(b"/api/v1/"):
+            await self._hub(scope, receive, send)
         else:
             await self._public(scope, receive, send)

@@ -3,6 +3,7 @@
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Sequence
+from math import ceil
 from time import monotonic
 
 from registry.api.asgi import Headers, Scope
@@ -96,3 +97,17 @@ class RequestLimit:
             self._spent.popitem(last=False)
         if is_over:
             raise TooManyRequests(f"more than {self._per_second:g} requests a second", retry_after_s=1)
+
+    def headers(self, who: int | str | None) -> Headers:
+        """What a client may still send, as it is after the last `take`; nothing where there is no limit."""
+        if not self._per_second:
+            return []
+        burst = self._per_second * BURST_S
+        client = who if isinstance(who, int) else address_group(who)
+        level, since = self._spent.get(client, (0.0, monotonic()))
+        level = max(0.0, level - (monotonic() - since) * self._per_second)
+        return [
+            (b"ratelimit-limit", b"%d" % burst),
+            (b"ratelimit-remaining", b"%d" % max(0.0, burst - level)),
+            (b"ratelimit-reset", b"%d" % ceil(level / self._per_second)),
+        ]

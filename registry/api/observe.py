@@ -3,11 +3,9 @@
 import logging
 from time import perf_counter
 
-from registry.api.accounts import LoginRoute
 from registry.api.asgi import App, Message, Receive, Scope, Send
 from registry.api.edge import Edge
 from registry.api.metrics import Metrics
-from registry.api.v2.routes import Route
 
 QUIET_PATHS = {"/livez", "/readyz", "/metrics"}
 """Asked every few seconds by machines: logged at level debug."""
@@ -54,7 +52,7 @@ class Observed:
     def _record(self, scope: Scope, seen: "_Seen", seconds: float) -> None:
         route = scope.get("depotry.route")
         label, method = ("none", "other")
-        if isinstance(route, Route | LoginRoute):
+        if route is not None:
             label, method = route.spec_id, route.method
         self._metrics.requests.labels(label, method, str(seen.status)).inc()
         self._metrics.seconds.labels(label, method).observe(seconds)

@@ -1,9 +1,9 @@
 """Who may do what. Pure: from the facts about a caller and a repository to what is allowed.
 
 Every route declares one `Action`. Roles: read = pull; write = pull, push, and delete tags and manifests; admin = all of
-the repository. The owner of a namespace (the user itself, the owners of an organization) is admin of what is in it and
-creates repositories in it, and so does who has write on the whole namespace. Names without an owner belong to the
-instance and its admins. A public repository can be pulled by anyone.
+the repository, its visibility, roles, name and end too. The owner of a namespace (the user itself, the owners of an
+organization) is admin of what is in it and creates repositories in it, and so does who has write on the whole
+namespace. Names without an owner belong to the instance and its admins. A public repository can be pulled by anyone.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,18 @@ class Action(StrEnum):
     PULL = "pull"
     PUSH = "push"
     DELETE = "delete"
+    ADMINISTER = "administer"
+    """Everything else about a repository: who may see it, who may do what, its name, its end."""
+    SELF = "self"
+    """Be somebody: ask who one is, star what one likes. For every account."""
+    ACCOUNT = "account"
+    """Look after one's own account: password, tokens, sessions. For users."""
+    INSPECT = "inspect"
+    """Look into a namespace: its members, teams and robots."""
+    GOVERN = "govern"
+    """Change a namespace: as its owner."""
+    INSTANCE = "instance"
+    """Administer the instance."""
     LOGIN = "login"
     """Show a credential and get a token: open to all."""
     OPERATE = "operate"
@@ -55,19 +67,22 @@ class TokenScope(StrEnum):
     """Includes all others."""
 
 
-_REPOSITORY_ACTIONS = frozenset({Action.PULL, Action.PUSH, Action.DELETE})
+_WRITERS = frozenset({Action.PULL, Action.PUSH, Action.DELETE})
+REPOSITORY_ACTIONS = _WRITERS | {Action.ADMINISTER}
+"""What is decided for each repository."""
 _OF_ROLE = {
     Role.NONE: frozenset[Action](),
     Role.READ: frozenset({Action.PULL}),
-    Role.WRITE: _REPOSITORY_ACTIONS,
-    Role.ADMIN: _REPOSITORY_ACTIONS,
+    Role.WRITE: _WRITERS,
+    Role.ADMIN: REPOSITORY_ACTIONS,
 }
 _OF_SCOPE = {
     TokenScope.READ: frozenset({Action.PULL}),
     TokenScope.WRITE: frozenset({Action.PULL, Action.PUSH}),
     TokenScope.DELETE: frozenset({Action.DELETE}),
-    TokenScope.ADMIN: _REPOSITORY_ACTIONS,
+    TokenScope.ADMIN: REPOSITORY_ACTIONS,
 }
+_ELSEWHERE = frozenset({Action.SELF, Action.ACCOUNT, Action.INSPECT, Action.GOVERN, Action.INSTANCE})
 _NOTHING = frozenset[Action]()
 
 
@@ -89,6 +104,16 @@ class TokenLimits:
     def pulls(self) -> bool:
         """Whether the token is good for pulling, and so for lists of what can be pulled."""
         return any(Action.PULL in _OF_SCOPE[scope] for scope in self.scopes)
+
+    @property
+    def allowed_elsewhere(self) -> frozenset[Action]:
+        """Of what is not about one repository, what the token is good for: looking, with any scope that reads, and
+        everything with that of an admin. One that is limited to some repositories is good for saying who one is."""
+        if self.repositories is not None:
+            return frozenset({Action.SELF})
+        if TokenScope.ADMIN in self.scopes:
+            return _ELSEWHERE
+        return frozenset({Action.SELF, Action.INSPECT}) if self.pulls else frozenset({Action.SELF})
 
     def covers(self, name: RepositoryName) -> bool:
         """Whether the repository is one of those that the token is for."""
@@ -164,6 +189,37 @@ class Facts:
         return found if self.repository_id is None else (*found, repository_subject(self.repository_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is true of an account beside any repository, and of it in one namespace. One query reads it all."""
+
+    revision: int
+    is_active: bool
+    is_admin: bool
+    is_user: bool
+    """Not a robot."""
+    namespace_id: int | None = None
+    """The account that the namespace is, None where there is none or none was asked for."""
+    is_own: bool = False
+    """The caller's own namespace, or that of an organization that it owns."""
+    is_member: bool = False
+
+
+def decide_standing(standing: Standing, limits: TokenLimits | None) -> frozenset[Action]:
+    """What an account may do that is not about one repository. INSPECT and GOVERN are about the namespace."""
+    if not standing.is_active:
+        return _NOTHING
+    actions = {Action.SELF}
+    if standing.is_user:
+        actions.add(Action.ACCOUNT)
+    if standing.is_admin:
+        actions.add(Action.INSTANCE)
+    governs = standing.is_own or standing.is_admin
+    if standing.namespace_id is not None and (governs or standing.is_member):
+        actions.update({Action.INSPECT, Action.GOVERN} if governs else {Action.INSPECT})
+    return frozenset(actions) if limits is None else limits.allowed_elsewhere & actions
+
+
 def account_subject(account_id: int) -> str:
     """The account: its password, its being enabled, its memberships."""
     return f"a{account_id}"
@@ -220,4 +276,14 @@ class RepositoryAccess:
     """What it is when it is created."""
     subjects: tuple[str, ...] = ()
     """What access was decided about, for who asks again whether it still holds when a long request ends."""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """That somebody was let in to something that is no repository: who, what that was decided about, and up to which
+    change it is known to hold. The transaction of a change asks again."""
+
+    actor: Actor
+    subjects: tuple[str, ...] = ()
     revision: int = 0

@@ -4,14 +4,15 @@
     ├── InvalidRequest                the request itself is wrong, whatever the registry holds
     │   ├── NameInvalid  TagInvalid  DigestInvalid  DigestMismatch  SizeInvalid  PageInvalid
     │   ├── AccountNameInvalid  PasswordInvalid  AccountInvalid
+    │   ├── FieldInvalid  MediaTypeUnsupported
     │   ├── ManifestInvalid  ManifestTooLarge  ContentEncodingUnsupported
     │   └── RangeInvalid  RangeUnsatisfiable  ChunkOutOfOrder
     ├── NotFound
     │   └── NameUnknown  ManifestUnknown  BlobUnknown  UploadUnknown  ReferencesUnknown
     │       RouteUnknown  AccountUnknown
     ├── Refused                       understood, and against the state of the registry
-    │   ├── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed
-    │   └── Unauthenticated  Denied  TooManyRequests
+    │   ├── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed  Conflict
+    │   └── Unauthenticated  Denied  ProofRequired  TooManyRequests
     └── OurFault                      never the client's mistake, never a 404
         ├── StorageFull  ContentCorrupt
         └── Unavailable
@@ -99,6 +100,14 @@ class AccountInvalid(InvalidRequest):
     """Something that cannot be done to this account, such as a team of a user."""
 
 
+class FieldInvalid(InvalidRequest):
+    """A field of a query, form or body is not what it has to be. Fact: `field`, its name, empty for all of it."""
+
+
+class MediaTypeUnsupported(InvalidRequest):
+    """A body of a type that this endpoint does not take."""
+
+
 class NotFound(RegistryError):
     """The thing is not there, or not visible to the caller."""
 
@@ -151,6 +160,11 @@ class MethodNotAllowed(Refused):
     """The endpoint exists, but not with this method. Fact: `allow`, the methods it has."""
 
 
+class Conflict(Refused):
+    """What is to be made is there already, or what is to be changed does not allow it now. Fact: `field` (may be
+    absent)."""
+
+
 class Unauthenticated(Refused):
     """No credential that is good for this was shown. Facts: `scope`, what a token would have to cover (may be absent);
     `error`, what is wrong with the token that was shown: invalid_token or insufficient_scope (may be absent)."""
@@ -158,6 +172,10 @@ class Unauthenticated(Refused):
 
 class Denied(Refused):
     """The caller is known, may know of the repository, and may not do this to it."""
+
+
+class ProofRequired(Refused):
+    """A dangerous action in a session whose person has not shown who it is for a while."""
 
 
 class TooManyRequests(Refused):

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from registry.core.access import Facts, RepositoryAccess, Role, TokenLimits, Visibility
+from registry.core.access import Facts, Permit, RepositoryAccess, Role, Standing, TokenLimits, Visibility
 from registry.core.errors import Unauthenticated
 from registry.core.limits import CHANGES_KEPT_MS
 from registry.core.names import RepositoryName
@@ -121,6 +121,41 @@ def facts(connection: Connection, account_id: int | None, name: RepositoryName) 
         created_by=row.created_by,
         created_at=row.created_at or 0,
         new_visibility=None if row.new_visibility is None else Visibility(row.new_visibility),
+    )
+
+
+_STANDING = (
+    select(
+        installation.c.access_revision.label("revision"),
+        accounts.c.id.label("caller"),
+        is_active(accounts, _owner).label("active"),
+        accounts.c.is_admin.label("admin"),
+        accounts.c.kind,
+        _named.c.id.label("namespace"),
+        members.c.is_owner.label("owner"),
+    )
+    .select_from(installation)
+    .outerjoin(accounts, accounts.c.id == _CALLER)
+    .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
+    .outerjoin(
+        _named,
+        and_(_named.c.name == bindparam("named"), _named.c.kind != "robot", _named.c.deleted_at.is_(None)),
+    )
+    .outerjoin(members, and_(members.c.organization_id == _named.c.id, members.c.account_id == _CALLER))
+)
+
+
+def standing(connection: Connection, account_id: int, namespace: str | None) -> Standing:
+    """What an account is, and what it is in a namespace, if one is asked for."""
+    row = connection.execute(_STANDING, {"account": account_id, "named": namespace}).one()
+    return Standing(
+        revision=row.revision,
+        is_active=row.caller is not None and bool(row.active),
+        is_admin=bool(row.admin),
+        is_user=row.kind == "user",
+        namespace_id=row.namespace,
+        is_own=row.namespace is not None and (row.namespace == account_id or bool(row.owner)),
+        is_member=row.owner is not None,
     )
 
 
@@ -271,7 +306,7 @@ def changes_after(connection: Connection, revision: int) -> tuple[list[tuple[int
     return rows, max(newest, rows[-1][0] if rows else 0)
 
 
-def require_unchanged(connection: Connection, access: RepositoryAccess) -> None:
+def require_unchanged(connection: Connection, access: RepositoryAccess | Permit) -> None:
     """Asked in the transaction that makes a change: a request may have begun long ago, and access been taken away
     since. Raises Unauthenticated."""
     if access.subjects and has_changed(connection, access.subjects, since=access.revision):

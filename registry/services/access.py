@@ -10,6 +10,7 @@ from registry.core.access import (
     Facts,
     Principal,
     RepositoryAccess,
+    Standing,
     Visibility,
     decide,
     namespace_subject,
@@ -17,7 +18,7 @@ from registry.core.access import (
 )
 from registry.core.errors import Unavailable
 from registry.core.limits import FACTS_CACHED
-from registry.core.names import RepositoryName
+from registry.core.names import AccountName, RepositoryName
 from registry.metadata import access, repositories
 from registry.metadata.database import Database
 from registry.services.changes import Changes
@@ -70,6 +71,13 @@ class Access:
             facts = await self._database.point(lambda connection: access.facts(connection, principal.account_id, name))
             self._remember(key, facts)
         return Rights(decide(facts, principal.limits, name), facts, max(facts.revision, self._changes.revision))
+
+    async def standing(self, principal: Principal, namespace: AccountName | None) -> Standing:
+        """What an account is beside any repository, and in one namespace. Raises Unavailable."""
+        account_id = principal.account_id
+        assert account_id is not None
+        await self._changes.require_fresh()
+        return await self._database.point(lambda connection: access.standing(connection, account_id, namespace))
 
     def entry(self, name: RepositoryName, rights: Rights, principal: Principal, actor: Actor) -> RepositoryAccess:
         """The way in to a repository that access was granted to."""

@@ -71,15 +71,36 @@ class Login:
 
     async def _verify_and_remember(self, key: bytes, name: str, secret: str, address: str | None) -> Principal:
         found = await self._verify(name, secret, address)
+        self._remember(key, found)
+        return found
+
+    def _remember(self, key: bytes, found: Principal) -> None:
         self._verified[key] = (found, monotonic() + CREDENTIALS_CACHED_S)
         if len(self._verified) > CREDENTIALS_CACHED:
             self._verified.popitem(last=False)
-        return found
 
     async def count_sign_up(self, address: str | None) -> None:
         """Count a new account of an address. Raises TooManyRequests."""
         async with self._attempts.one([f"signup:{address_group(address)}"]) as attempt:
             attempt.has_failed = True
+
+    async def personal(self, secret: str, address: str | None) -> Principal | None:
+        """Who a personal token that was shown without a name stands for; None for a text that has not the form of one.
+        Raises Unauthenticated, TooManyRequests."""
+        if opaque.kind_of(secret) is not TokenKind.PERSONAL:
+            return None
+        await self._changes.require_fresh()
+        key = self._key("\0", secret)
+        known = self._remembered(key)
+        if known is not None:
+            return known
+        token = await self._token(secret)
+        if token is None:
+            raise await self._failed("", address)
+        await self._note_use(token, address)
+        found = _of_token(token)
+        self._remember(key, found)
+        return found
 
     async def refresh(self, secret: str, address: str | None) -> Principal:
         """Who a refresh token stands for, now. Raises Unauthenticated, TooManyRequests."""

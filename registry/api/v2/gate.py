@@ -8,20 +8,18 @@ do this to it gets 403, and so does who pushes where only others may. Everything
 from dataclasses import dataclass, replace
 
 from registry.api.asgi import Headers, Request
-from registry.api.edge import RequestLimit
+from registry.api.callers import Caller, Callers
 from registry.api.v2.target import Target
-from registry.auth import challenge, header
+from registry.auth import challenge
 from registry.auth.challenge import ChallengeKind, Origins
-from registry.auth.header import BasicCredentials, BearerToken, Credentials
 from registry.auth.scopes import CATALOG_SCOPE, repository_scope
 from registry.auth.tokens import Ticket
-from registry.core.access import Action, Actor, Principal, RepositoryAccess
+from registry.core.access import Action, Principal, RepositoryAccess
 from registry.core.digest import Digest
-from registry.core.errors import Denied, NameInvalid, TooManyRequests, Unauthenticated
+from registry.core.errors import Denied, NameInvalid, Unauthenticated
 from registry.core.names import Reference, RepositoryName
-from registry.services.access import EVERYBODY, Access, actor_of
+from registry.services.access import Access
 from registry.services.login import Login
-from registry.services.tickets import Tickets
 from registry.services.uploads import Source
 
 _WANTED = {
@@ -30,16 +28,6 @@ _WANTED = {
     Action.DELETE: (Action.DELETE,),
 }
 """What a client is told to ask a token for: who pushes also looks at what is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who sent a request, with the ticket if it showed a token. `is_known` False: it showed nothing."""
-
-    principal: Principal
-    actor: Actor
-    ticket: Ticket | None = None
-    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +58,10 @@ class Visit:
 class Gate:
     """Lets requests in, or raises what keeps them out."""
 
-    def __init__(self, login: Login, tickets: Tickets, access: Access, limit: RequestLimit) -> None:
+    def __init__(self, callers: Callers, login: Login, access: Access) -> None:
+        self._callers = callers
         self._login = login
-        self._tickets = tickets
         self._access = access
-        self._limit = limit
 
     async def admit(self, request: Request, action: Action, target: Target) -> Visit:
         """Raises NameInvalid, Unauthenticated, Denied, TooManyRequests, Unavailable."""
@@ -125,34 +112,11 @@ class Gate:
         return None if entry is None or entry.id is None else Source(entry.id, caller.principal)
 
     async def _caller(self, request: Request, action: Action, target: Target) -> Caller:
-        address: str | None = request.scope["depotry.address"]
-        if self._access.is_open:
-            self._limit.take(address)
-            return Caller(EVERYBODY, actor_of(EVERYBODY, address))
-        shown = header.parse(request.header_values(b"authorization"))
-        if shown is None:
-            self._limit.take(address)
-            return Caller(EVERYBODY, actor_of(EVERYBODY, address), is_known=False)
         try:
-            principal, ticket = await self._verified(shown, address)
+            return await self._callers.identify(request)
         except Unauthenticated as error:
-            # A flood of wrong credentials meets the limit as well; and clients whose token has ended read here what to
-            # ask the next one for.
-            self._limit.take(address)
+            # Clients whose token has ended read here what to ask the next one for.
             raise Unauthenticated(error.message, **{**error.facts, **_asked(request, action, target)}) from None
-        except TooManyRequests:
-            self._limit.take(address)
-            raise
-        self._limit.take(address if principal.account_id is None else principal.account_id)
-        return Caller(principal, actor_of(principal, address), ticket)
-
-    async def _verified(self, shown: Credentials, address: str | None) -> tuple[Principal, Ticket | None]:
-        if isinstance(shown, BearerToken):
-            ticket = await self._tickets.read(shown.text)
-            return ticket.principal, ticket
-        if isinstance(shown, BasicCredentials):
-            return await self._login.basic(shown.name, shown.secret, address), None
-        raise Unauthenticated("Authorization is neither Basic nor Bearer, or there are two")
 
     async def _entry(self, request: Request, action: Action, target: Target, caller: Caller) -> RepositoryAccess:
         name = target.name

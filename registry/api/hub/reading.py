@@ -1,0 +1,75 @@
+"""From a query and a body to values of the types that a route declares. Whatever does not fit is named by its field."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from registry.api.asgi import Request
+from registry.core.errors import FieldInvalid, InvalidRequest, MediaTypeUnsupported
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=msgspec.Struct)
+
+
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A query of nothing."""
+
+
+BODY_MAX_BYTES = 1024 * 1024
+JSON_TYPES = ("application/json", "application/merge-patch+json")
+_AT = re.compile(r" - at `\$\.?([^`]*)`$")
+_NAMED = re.compile(r"field `([^`]*)`")
+
+
+def query_of(request: Request, kind: type[Q]) -> Q:
+    """The query as a value. A field may come once, unless it is a list. Raises FieldInvalid, also for a field that is
+    not documented, and InvalidRequest."""
+    lists = {field.encode_name for field in msgspec.structs.fields(kind) if _is_list(field.type)}
+    given: dict[str, Any] = {}
+    for name, values in request.query().items():
+        if name not in lists and len(values) > 1:
+            raise FieldInvalid(f"{name} comes once", field=name)
+        if any("\0" in value for value in values):
+            raise FieldInvalid(f"{name} has no NUL", field=name)
+        given[name] = values if name in lists else values[0]
+    return _converted(given, kind)
+
+
+def _is_list(kind: Any) -> bool:
+    return getattr(kind, "__origin__", kind) is list
+
+
+async def body_of(request: Request, kind: type[T]) -> T:
+    """The body, which has to be JSON, as a value. Raises FieldInvalid, InvalidRequest, MediaTypeUnsupported."""
+    stated = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
+    if stated not in JSON_TYPES:
+        raise MediaTypeUnsupported("send JSON: Content-Type application/json")
+    content = await request.read_small(BODY_MAX_BYTES)
+    try:
+        # First as what it says: what does not fit is told apart from what is no JSON.
+        given = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest("the body is not JSON") from None
+    if _holds_nul(given):
+        raise InvalidRequest("no text has a NUL")
+    return _converted(given, kind, strict=True)
+
+
+def _holds_nul(value: object) -> bool:
+    """Not every database takes one."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(entry) for key, entry in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
+
+
+def _converted(given: object, kind: type[T], *, strict: bool = False) -> T:
+    try:
+        return msgspec.convert(given, kind, strict=strict)
+    except (msgspec.ValidationError, RecursionError) as error:
+        text = str(error)
+        place, named = _AT.search(text), _NAMED.search(text)
+        field = ".".join(part.group(1) for part in (place, named) if part and part.group(1))
+        raise FieldInvalid(_AT.sub("", text), field=field) from None

@@ -1,0 +1,40 @@
+"""The table of the hub's API, and the ASGI application that serves it."""
+
+from registry.api.asgi import Receive, Request, Scope, Send
+from registry.api.boundary import Boundary
+from registry.api.hub import about, problems, reading
+from registry.api.hub.answers import finished
+from registry.api.hub.paths import Paths
+from registry.api.hub.services import HubServices
+from registry.api.hub.table import PREFIX, HubRoute
+from registry.api.responses import Answer, BlobAnswer
+from registry.core.errors import RegistryError
+
+HUB_ROUTES: tuple[HubRoute, ...] = (*about.ROUTES,)
+_PATHS: Paths[HubRoute] = Paths(HUB_ROUTES)
+
+
+class HubApi:
+    """`/api/v1` as an ASGI application."""
+
+    def __init__(self, services: HubServices) -> None:
+        self._services = services
+        self._boundary = Boundary(self._respond, self._failed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._boundary(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Answer | BlobAnswer:
+        route, names = _PATHS.find(request.method, request.raw_path.removeprefix(PREFIX))
+        request.scope["depotry.route"] = route
+        gate = self._services.gate
+        visit = await gate.admit(request, route.action, names, danger=route.danger)
+        query = reading.query_of(request, route.query or reading.NoQuery)
+        body = None if route.body is None else await reading.body_of(request, route.body)
+        answer = await route.handler(self._services, visit.with_values(query, body))
+        return finished(request, answer, gate.headers(request))
+
+    @staticmethod
+    def _failed(error: RegistryError, request: Request) -> Answer:
+        return problems.answer_to(error, request)

@@ -1,0 +1,178 @@
+"""Who may do what through the hub's API: every route, every caller, compared with a table, as in `test_authorization`.
+
+The table says it a second time and shares no code with the product. A route that it does not know fails here.
+SEC-020, SEC-021.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from registry.api.hub.routes import HUB_ROUTES
+from tests.spec import callers
+from tests.spec.callers import EXISTING, Caller, Place, Scheme, World
+from tests.spec.test_authorization import RIGHTS, rows_of
+
+# What each caller may do beside pulling and pushing.
+#     on a repository: a administer.   elsewhere: s be somebody; k its account; i look into acme; g change it; A instance
+ADMINISTERS = {"owner": EXISTING, "keeper": (Place.APP,), "token for other": (Place.OTHER,), "admin": EXISTING}
+ELSEWHERE = {
+    "owner": "skig",
+    "stranger": "sk",
+    "reader": "sk",
+    "writer": "sk",
+    "teamster": "ski",
+    "keeper": "sk",
+    "member": "ski",
+    "robot with write": "s",
+    "robot without role": "s",
+    "token for other": "s",
+    "token to read": "si",
+    "token to delete": "s",
+    "admin": "skigA",
+}
+LETTER = {
+    "pull": "r", "push": "w", "delete": "d", "administer": "a",
+    "self": "s", "account": "k", "inspect": "i", "govern": "g", "instance": "A",
+}  # fmt: skip
+ON_REPOSITORY = ("pull", "push", "delete", "administer")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A harmless request to one route: its path (`{}` stands for the repository), what it needs, and the statuses for
+    who may, where there is such a repository and where there is none."""
+
+    method: str
+    path: str
+    need: str
+    there: int
+    missing: int = 404
+    content: Any = None
+
+
+ROWS: dict[str, Row] = {
+    "getOpenApi": Row("GET", "/openapi.json", "ping", 200, 200),
+    "getMe": Row("GET", "/me", "self", 200),
+}
+"""By the id of the operation."""
+
+
+@dataclass
+class Cast:
+    """The world and its callers."""
+
+    world: World
+    callers: list[Caller]
+    before: dict[str, list[Any]]
+
+    def send(self, row: Row, place: Place, caller: Caller) -> httpx2.Response:
+        """Knock."""
+        scope = f"repository:{place}:pull,push,delete" if "{}" in row.path else "registry:catalog:*"
+        shown = caller.authorization(scope)
+        headers = {} if shown is None else {"authorization": shown}
+        content = None
+        if row.content is not None:
+            headers["content-type"] = "application/json"
+            content = json.dumps(row.content)
+        path = f"/api/v1{row.path.format(place)}"
+        return self.world.client.request(row.method, path, content=content, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+    """One server, and everybody."""
+    with callers.world(tmp_path_factory.mktemp("matrix")) as made:
+        scopes = {"registry:catalog:*", *(f"repository:{place}:pull,push,delete" for place in Place)}
+        callers.disable(made, scopes)
+        yield Cast(made, callers.callers(made), rows_of(made))
+
+
+def expected(row: Row, place: Place, caller: Caller) -> int:
+    """The rules: a wrong credential is 401 everywhere; none is 401 wherever it is not enough; else 404 for what may not
+    be seen, 403 for what may be and not done."""
+    if caller.scheme in (Scheme.WRONG_BASIC, Scheme.WRONG_BEARER):
+        return 401
+    done = row.there if place in EXISTING else row.missing
+    if row.need == "ping":
+        return row.there
+    if row.need == "catalog":
+        return row.there if caller.scheme is Scheme.NOTHING or "c" in RIGHTS[caller.who][-1] else 403
+    if row.need in ON_REPOSITORY:
+        return done if _may(row, place, caller) else _refused(row, place, caller)
+    if caller.scheme is Scheme.NOTHING or caller.who == "anonymous":
+        return 401
+    if caller.scheme is Scheme.BEARER and row.need != "self":
+        return 403
+    letters = ELSEWHERE.get(caller.who, "s")
+    if LETTER[row.need] in letters:
+        return row.there
+    belongs = set("ig") & set(ELSEWHERE.get(caller.who, "")) or caller.who in ("token for other", "token to delete")
+    return 404 if row.need in ("inspect", "govern") and not belongs else 403
+
+
+def _letters(place: Place, caller: Caller) -> str:
+    if caller.scheme is Scheme.NOTHING:
+        return "r" if place is Place.OPEN else ""
+    letters = dict(zip(Place, RIGHTS[caller.who], strict=False))[place]
+    if caller.scheme is not Scheme.BEARER and place in ADMINISTERS.get(caller.who, ()):
+        letters += "a"
+    return letters
+
+
+def _may(row: Row, place: Place, caller: Caller) -> bool:
+    return LETTER[row.need] in _letters(place, caller)
+
+
+def _refused(row: Row, place: Place, caller: Caller) -> int:
+    if caller.scheme is Scheme.NOTHING:
+        return 401
+    if row.need == "push":
+        return 403
+    return 403 if place in EXISTING and "r" in _letters(place, caller) else 404
+
+
+def test_every_route_has_a_row() -> None:
+    """A route without a row, a row without a route, and an action that the table does not know are mistakes."""
+    assert len({route.spec_id for route in HUB_ROUTES}) == len(HUB_ROUTES)
+    routes = {(route.spec_id, route.method, route.action.value) for route in HUB_ROUTES}
+    assert {(spec_id, row.method, row.need) for spec_id, row in ROWS.items()} == routes
+
+
+def test_everybody_at_every_route(cast: Cast) -> None:
+    """The matrix; nothing has changed after it."""
+    wrong = []
+    for spec_id, row in ROWS.items():
+        for place in Place if "{}" in row.path else (Place.APP,):
+            for caller in cast.callers:
+                answer, wanted = cast.send(row, place, caller), expected(row, place, caller)
+                if answer.status_code != wanted:
+                    wrong.append(f"{caller}: {spec_id} of {place}: {answer.status_code}, not {wanted}: {answer.text}")
+    assert not wrong, "\n" + "\n".join(wrong)
+    assert rows_of(cast.world) == cast.before
+
+
+def test_what_is_hidden_looks_like_what_is_missing(cast: Cast) -> None:
+    """SEC-027: who has no right to a private repository gets what it gets for a missing one, but for the name."""
+    wrong = []
+    for spec_id, row in ROWS.items():
+        if "{}" not in row.path:
+            continue
+        for caller in cast.callers:
+            rights = RIGHTS.get(caller.who, ("", "", "", "", "", ""))
+            if rights[0] or rights[3]:
+                continue
+            seen = [_appearance(cast.send(row, place, caller), place) for place in (Place.APP, Place.MISSING)]
+            if seen[0] != seen[1]:
+                wrong.append(f"{caller}: {spec_id}: {seen[0]} is not {seen[1]}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def _appearance(answer: httpx2.Response, place: Place) -> tuple[object, ...]:
+    passing = ("date", "ratelimit-remaining", "ratelimit-reset", "etag")
+    headers = [(key, value.replace(place, "NAME")) for key, value in answer.headers.items() if key not in passing]
+    return answer.status_code, headers, answer.text.replace(place, "NAME")
