@@ -13,7 +13,8 @@ from registry.api.asgi import App, HeldBytes
 from registry.api.callers import Callers
 from registry.api.dispatch import Dispatch
 from registry.api.edge import Edge, RequestLimit
-from registry.api.hub.gate import HubGate, NoSessions
+from registry.api.hub.browsers import Browsers, NoSessions
+from registry.api.hub.gate import HubGate
 from registry.api.hub.routes import HubApi
 from registry.api.hub.services import HubServices
 from registry.api.metrics import Metrics
@@ -384,7 +385,8 @@ class House:
 
     def hub_services(self) -> HubServices:
         """What the hub's API calls."""
-        gate = HubGate(self._callers, self._login, self._access, self._origins, NoSessions(), self._clock)
+        browsers = Browsers(self._origins, NoSessions(), self._clock)
+        gate = HubGate(self._callers, browsers, self._login, self._access)
         return HubServices(gate=gate)
 
     def login_services(self) -> LoginServices:

@@ -48,6 +48,10 @@ OWNERS = {
     "urllib3": {"blobstore"},
     "rehashes": {"blobstore"},
     "jwt": {"auth"},
+    "jinja2": {"api"},
+    "markupsafe": {"api"},
+    "markdown_it": {"api"},
+    "nh3": {"api"},
 }
 """Packages that belong to one room."""
 

@@ -135,7 +135,7 @@ def test_the_wheel_holds_the_package_its_pages_and_its_migrations(distributions:
     [wheel] = distributions.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = python_files("registry") | {f"registry/{name}" for name in python_files("migrations")}
-    kinds = (".html", ".css", ".js", ".svg")
+    kinds = (".html", ".css", ".js", ".svg", ".po", ".txt")
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "registry").rglob("*") if path.suffix in kinds}
     assert wanted <= names
     assert "registry/migrations/env.py" in names
@@ -149,7 +149,8 @@ def test_the_sdist_holds_what_building_and_testing_need(distributions: Path) -> 
     scripts = {"scripts/serve", "scripts/test", "scripts/check", "scripts/environment", ".ci/run"}
     files = {"pyproject.toml", "README.md", ".gitignore"}
     folders = python_files("registry") | python_files("migrations") | python_files("tests")
-    assert scripts | files | folders <= names
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "registry" / "api" / "web").rglob("*.html")}
+    assert scripts | files | folders | pages <= names
 
 
 @pytest.fixture(scope="module")

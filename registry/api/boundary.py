@@ -10,14 +10,17 @@ from registry.core.errors import ContentCorrupt, OurFault, RegistryError, Writes
 
 Respond = Callable[[Request], Awaitable[Answer | BlobAnswer]]
 Failed = Callable[[RegistryError, Request], Answer]
+Broken = Callable[[Request], Answer]
 
 
 class Boundary:
-    """An ASGI application of a function from request to answer, and of one from error to answer."""
+    """An ASGI application of a function from request to answer, and of one from error to answer; `broken` is the
+    answer where our own code failed, if it is not for programs."""
 
-    def __init__(self, respond: Respond, failed: Failed) -> None:
+    def __init__(self, respond: Respond, failed: Failed, broken: Broken | None = None) -> None:
         self._respond = respond
         self._failed = failed
+        self._broken = broken
         self._log = logging.getLogger("depotry.api")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +46,7 @@ class Boundary:
             raise
         except Exception:  # noqa: BLE001 - the boundary: whatever it was, the client gets an answer and the log the reason
             self._log.exception("a request failed")
-            return errors.internal_error()
+            return errors.internal_error() if self._broken is None else self._broken(request)
 
     def _answer_to(self, error: RegistryError, request: Request) -> Answer:
         """A function of its own: a name for the error in a frame that it passed through would be a cycle, which keeps

@@ -34,6 +34,12 @@ class Edge:
         self.security: Headers = [*_SECURITY, *_ONLY_TLS] if is_https else _SECURITY
         """For every answer: whatever it holds, a browser runs nothing of it and shows it in no frame."""
 
+    def secured(self, headers: Headers) -> Headers:
+        """The headers of an answer with those that every answer has. A page brings a policy of its own, which holds
+        alone: of two policies a browser takes what both allow."""
+        own = {name for name, _ in headers}
+        return [*headers, *(pair for pair in self.security if pair[0] not in own)]
+
     def address(self, scope: Scope) -> str | None:
         """The address of the client: that of the connection, or, where that is a proxy that the operator trusts, the
         last one in `X-Forwarded-For` that is none. Anybody else's header means nothing."""

@@ -35,7 +35,7 @@ class Observed:
 
         async def send_seen(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._edge.security]
+                message["headers"] = self._edge.secured(message["headers"])
             await send(message)
             if message["type"] == "http.response.start":
                 seen.status = message["status"]

@@ -17,8 +17,8 @@ from tests.spec import callers
 from tests.spec.callers import EXISTING, Caller, Place, Scheme, World
 from tests.spec.test_authorization import RIGHTS, rows_of
 
-# What each caller may do beside pulling and pushing.
-#     on a repository: a administer.   elsewhere: s be somebody; k its account; i look into acme; g change it; A instance
+# What each caller may do beside pulling and pushing. On a repository: a administer.
+#     elsewhere: s be somebody; k its account; i look into acme; g change it; A instance
 ADMINISTERS = {"owner": EXISTING, "keeper": (Place.APP,), "token for other": (Place.OTHER,), "admin": EXISTING}
 ELSEWHERE = {
     "owner": "skig",

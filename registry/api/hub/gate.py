@@ -8,66 +8,25 @@ refused.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from registry.api.asgi import Request
 from registry.api.callers import Caller, Callers
-from registry.auth.challenge import Origins
+from registry.api.hub.browsers import Browsers, Session
 from registry.core.access import (
     REPOSITORY_ACTIONS,
     Action,
     Permit,
-    Principal,
     RepositoryAccess,
     Standing,
     decide_standing,
     namespace_subject,
 )
 from registry.core.digest import Digest
-from registry.core.errors import AccountUnknown, Denied, NameUnknown, ProofRequired, Unauthenticated
+from registry.core.errors import AccountUnknown, Denied, NameUnknown, Unauthenticated
 from registry.core.names import AccountName, Reference, RepositoryName, Tag
 from registry.services.access import Access, actor_of
-from registry.services.clock import Clock
 from registry.services.login import Login
-
-SAFE_METHODS = ("GET", "HEAD")
-CSRF_HEADER = b"x-csrf-token"
-PROOF_LASTS_MS = 600_000
-"""After showing who one is, dangerous actions are allowed for so long."""
-
-
-class Session(Protocol):
-    """A browser that is signed in."""
-
-    @property
-    def id(self) -> int:
-        """Its row."""
-
-    @property
-    def principal(self) -> Principal:
-        """Whose it is."""
-
-    @property
-    def proved_at(self) -> int:
-        """When its person last showed who it is, in ms since 1970 UTC."""
-
-    def is_word(self, text: str) -> bool:
-        """Whether this is the session's secret word, which its pages carry; in constant time."""
-
-
-class Sessions(Protocol):
-    """Finds sessions."""
-
-    async def of(self, request_cookies: list[str], address: str | None) -> Session | None:
-        """The session that the `Cookie` headers show and that counts, if any."""
-
-
-class NoSessions:
-    """Where nobody can sign in."""
-
-    async def of(self, request_cookies: list[str], address: str | None) -> Session | None:
-        """None."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,27 +111,23 @@ class Visit:
 class HubGate:
     """Lets requests in, or raises what keeps them out."""
 
-    def __init__(
-        self, callers: Callers, login: Login, access: Access, origins: Origins, sessions: Sessions, clock: Clock
-    ) -> None:
+    def __init__(self, callers: Callers, browsers: Browsers, login: Login, access: Access) -> None:
         self._callers = callers
+        self._browsers = browsers
         self._login = login
         self._access = access
-        self._origins = origins
-        self._sessions = sessions
-        self._clock = clock
 
     async def admit(self, request: Request, action: Action, names: dict[str, str], *, danger: bool = False) -> Visit:
         """Let in who may do `action` to what the path names; with `danger` a session has to be a fresh one. Raises
         NameInvalid, AccountNameInvalid, Unauthenticated, Denied, ProofRequired, NameUnknown, AccountUnknown,
         TooManyRequests, Unavailable."""
-        self._require_same_site(request)
+        self._browsers.require_same_site(request)
         caller, session = await self._caller(request)
         request.scope["depotry.account"] = caller.principal.name
-        if session is not None and request.method not in SAFE_METHODS:
-            _require_word(request, session)
-        if session is not None and danger and self._clock() - session.proved_at > PROOF_LASTS_MS:
-            raise ProofRequired("show once more who you are")
+        if session is not None:
+            self._browsers.require_word(request, session)
+            if danger:
+                self._browsers.require_proof(session)
         visit = Visit(request, caller, names, session=session)
         if action in REPOSITORY_ACTIONS:
             return await self._to_repository(visit, action)
@@ -186,21 +141,12 @@ class HubGate:
         """What the client may still send."""
         return self._callers.limit.headers(request.scope.get("depotry.limited"))
 
-    def _require_same_site(self, request: Request) -> None:
-        """Browsers say where a request comes from; what is no browser says nothing."""
-        if request.method in SAFE_METHODS:
-            return
-        origin = request.header(b"origin")
-        is_ours = origin is None or origin.lower() == self._origins.of(request.header(b"host")).lower()
-        if not is_ours or request.header(b"sec-fetch-site") not in (None, "same-origin", "none"):
-            raise Denied("this request was sent from the page of another site")
-
     async def _caller(self, request: Request) -> tuple[Caller, Session | None]:
         """A cookie counts only where nothing else is shown."""
         address: str | None = request.scope["depotry.address"]
         session = None
         if not self._callers.is_open and not request.header_values(b"authorization"):
-            session = await self._sessions.of(request.header_values(b"cookie"), address)
+            session = await self._browsers.session(request, address)
         if session is None:
             caller = await self._callers.identify(request, takes_personal=True)
         else:
@@ -284,13 +230,6 @@ class HubGate:
         if name is None or standing.namespace_id is None:
             return known
         return replace(known, inside=Namespace(standing.namespace_id, name))
-
-
-def _require_word(request: Request, session: Session) -> None:
-    """Pages send the word in a field of their forms, which `api.web` puts here; programs in a header."""
-    word = request.scope.get("depotry.csrf") or request.header(CSRF_HEADER) or ""
-    if not session.is_word(word):
-        raise Denied("this request has not the secret word of its session: load the page again")
 
 
 def _existing(entry: RepositoryAccess, action: Action) -> RepositoryAccess:

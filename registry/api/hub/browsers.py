@@ -1,0 +1,93 @@
+"""Browsers: their sessions, and what keeps the pages of other sites from using them.
+
+A browser shows its session by a cookie, which it sends along whoever made it send the request. So what changes something
+needs the session's secret word as well, and what says that it comes from another site is refused anyway.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry.api.asgi import Request
+from registry.auth.challenge import Origins
+from registry.core.access import Principal
+from registry.core.errors import Denied, ProofRequired
+from registry.services.clock import Clock
+
+SAFE_METHODS = ("GET", "HEAD")
+WORD_HEADER = b"x-csrf-token"
+PROOF_LASTS_MS = 600_000
+"""After showing who one is, dangerous actions are allowed for so long."""
+
+
+class Session(Protocol):
+    """A browser that is signed in."""
+
+    @property
+    def id(self) -> int:
+        """Its row."""
+
+    @property
+    def principal(self) -> Principal:
+        """Whose it is."""
+
+    @property
+    def proved_at(self) -> int:
+        """When its person last showed who it is, in ms since 1970 UTC."""
+
+    @property
+    def word(self) -> str:
+        """Its secret word, for the forms of its pages."""
+
+    def is_word(self, text: str) -> bool:
+        """Whether this is its secret word; in constant time."""
+
+
+class Sessions(Protocol):
+    """Finds sessions."""
+
+    async def of(self, cookies: list[str], address: str | None) -> Session | None:
+        """The session that the `Cookie` headers show and that counts, if any."""
+
+
+class NoSessions:
+    """Where nobody can sign in."""
+
+    async def of(self, cookies: list[str], address: str | None) -> Session | None:
+        """None."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Browsers:
+    """What the gate asks about a browser."""
+
+    origins: Origins
+    sessions: Sessions
+    clock: Clock
+
+    def require_same_site(self, request: Request) -> None:
+        """Browsers say where a request comes from; what is no browser says nothing. Raises Denied."""
+        if request.method in SAFE_METHODS:
+            return
+        origin = request.header(b"origin")
+        is_ours = origin is None or origin.lower() == self.origins.of(request.header(b"host")).lower()
+        if not is_ours or request.header(b"sec-fetch-site") not in (None, "same-origin", "none"):
+            raise Denied("this request was sent from the page of another site")
+
+    async def session(self, request: Request, address: str | None) -> Session | None:
+        """The session of the request's cookie."""
+        return await self.sessions.of(request.header_values(b"cookie"), address)
+
+    def require_word(self, request: Request, session: Session) -> None:
+        """Programs send the word in a header, pages in a field of their forms, which `api.web` puts into the scope.
+        Raises Denied."""
+        if request.method in SAFE_METHODS:
+            return
+        word = request.scope.get("depotry.csrf") or request.header(WORD_HEADER) or ""
+        if not session.is_word(word):
+            raise Denied("this request lacks the secret word of its session: load the page again")
+
+    def require_proof(self, session: Session) -> None:
+        """Raises ProofRequired."""
+        if self.clock() - session.proved_at > PROOF_LASTS_MS:
+            raise ProofRequired("show once more who you are")
