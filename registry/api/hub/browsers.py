@@ -1,7 +1,7 @@
 """Browsers: their sessions, and what keeps the pages of other sites from using them.
 
-A browser shows its session by a cookie, which it sends along whoever made it send the request. So what changes something
-needs the session's secret word as well, and what says that it comes from another site is refused anyway.
+A browser shows its session by a cookie, which it sends along whoever made it send the request. So what changes
+something needs the session's secret word as well, and what says that it comes from another site is refused anyway.
 """
 
 from dataclasses import dataclass
