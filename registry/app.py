@@ -11,7 +11,7 @@ from registry import __version__
 from registry.api.accounts import LoginApi, LoginServices
 from registry.api.asgi import App, HeldBytes
 from registry.api.callers import Callers
-from registry.api.dispatch import Dispatch
+from registry.api.dispatch import Apps, Dispatch
 from registry.api.edge import Edge, RequestLimit
 from registry.api.hub.browsers import Browsers, NoSessions
 from registry.api.hub.gate import HubGate
@@ -19,10 +19,15 @@ from registry.api.hub.routes import HubApi
 from registry.api.hub.services import HubServices
 from registry.api.metrics import Metrics
 from registry.api.observe import Observed
-from registry.api.operate import Readiness, operator_app, public_app
+from registry.api.operate import Readiness, health_app, operator_app
 from registry.api.v2.gate import Challenges, Gate
 from registry.api.v2.routes import DistributionApi
 from registry.api.v2.services import Redirects, Services
+from registry.api.web.assets import Assets
+from registry.api.web.markdown import Markdown
+from registry.api.web.pages import FOLDER, Pages, Site
+from registry.api.web.routes import WebApp
+from registry.api.web.services import WebServices
 from registry.auth import sealing
 from registry.auth.challenge import ChallengeKind, Origins
 from registry.auth.passwords import Passwords
@@ -282,16 +287,21 @@ class Application:
         self._works = settings.background_jobs
         self._running: list[asyncio.Task[None]] = []
         self._observed = Observed(
-            Dispatch(
-                DistributionApi(self._house.services()),
-                HubApi(self._house.hub_services()),
-                None if settings.open else LoginApi(self._house.login_services()),
-                public_app(self._readiness),
-                operator_app(self._readiness, metrics),
-                operator_port=ports[1],
-            ),
+            Dispatch(self._apps(metrics), operator_port=ports[1]),
             metrics,
             Edge(settings.trusted_proxies, is_https=settings.origins(ports[0])[0].startswith("https:")),
+        )
+
+    def _apps(self, metrics: Metrics) -> Apps:
+        house = self._house
+        hub = house.hub_services()
+        return Apps(
+            distribution=DistributionApi(house.services()),
+            hub=HubApi(hub),
+            login=None if house.settings.open else LoginApi(house.login_services()),
+            pages=WebApp(house.web_services(hub)),
+            health=health_app(self._readiness),
+            operator=operator_app(self._readiness, metrics),
         )
 
     @property
@@ -331,7 +341,7 @@ class House:
     def __init__(self, settings: Settings, stores: Stores, blobs: BlobStore, *, port: int) -> None:
         """`blobs` is the store of `stores`, observed."""
         database = stores.database
-        self._settings = settings
+        self.settings = settings
         self._database = database
         self._clock = stores.clock
         self._blobs = blobs
@@ -360,7 +370,7 @@ class House:
 
     def services(self) -> Services:
         """What the distribution API calls."""
-        settings, database, blobs, clock = self._settings, self._database, self._blobs, self._clock
+        settings, database, blobs, clock = self.settings, self._database, self._blobs, self._clock
         lease_ms = settings.lease_s * 1000
         return Services(
             pull=Pull(database, blobs, clock, lease_ms),
@@ -389,9 +399,21 @@ class House:
         gate = HubGate(self._callers, browsers, self._login, self._access)
         return HubServices(gate=gate)
 
+    def web_services(self, hub: HubServices) -> WebServices:
+        """What the pages call; `hub` is what the API calls."""
+        assets = Assets(FOLDER / "static")
+        site = Site(
+            __version__,
+            host=self._origins.service(None),
+            sign_up_is_open=self.settings.sign_up and not self.settings.open,
+            is_open=self.settings.open,
+        )
+        is_https = self._origins.issuer.startswith("https:")
+        return WebServices(hub, Pages(assets, site), assets, Markdown(), self._clock, is_https)
+
     def login_services(self) -> LoginServices:
         """What the token server's endpoints call."""
-        settings = self._settings
+        settings = self.settings
         tokens = TokenServer(
             self._database,
             self._access,

@@ -1,36 +1,48 @@
 """Which application answers: by listener first, then by path."""
 
+from dataclasses import dataclass
+
 from starlette.types import ASGIApp
 
 from registry.api.accounts import LOGIN_PATHS
 from registry.api.asgi import App, Receive, Scope, Send
+from registry.api.operate import HEALTH_PATHS
+
+
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """The applications; `login` is None where access is open to all."""
+
+    distribution: App
+    hub: App
+    login: App | None
+    pages: App
+    health: ASGIApp
+    operator: ASGIApp
 
 
 class Dispatch:
-    """The distribution API for `/v2`, the hub's for `/api/v1`, logging in where there are accounts, Starlette for the
-    rest, and the operators' application on its own port."""
+    """The distribution API for `/v2`, the hub's for `/api/v1`, logging in where there are accounts, health, the pages
+    for the rest, and the operators' application on its own port."""
 
-    def __init__(
-        self, distribution: App, hub: App, login: App | None, public: ASGIApp, operator: ASGIApp, *, operator_port: int
-    ) -> None:
-        self._distribution = distribution
-        self._hub = hub
-        self._login = login
-        self._public = public
-        self._operator = operator
+    def __init__(self, apps: "Apps", *, operator_port: int) -> None:
+        self._apps = apps
         self._operator_port = operator_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. The path is judged as it was sent, so that no decoding can move it elsewhere."""
+        apps = self._apps
         server = scope.get("server")
         raw_path: bytes = scope["raw_path"]
         if server is not None and server[1] == self._operator_port:
-            await self._operator(scope, receive, send)
+            await apps.operator(scope, receive, send)
         elif raw_path == b"/v2" or raw_path.startswith(b"/v2/"):
-            await self._distribution(scope, receive, send)
-        elif self._login is not None and raw_path in LOGIN_PATHS:
-            await self._login(scope, receive, send)
+            await apps.distribution(scope, receive, send)
+        elif apps.login is not None and raw_path in LOGIN_PATHS:
+            await apps.login(scope, receive, send)
         elif raw_path.startswith(b"/api/v1/"):
-            await self._hub(scope, receive, send)
+            await apps.hub(scope, receive, send)
+        elif raw_path.decode("latin-1") in HEALTH_PATHS:
+            await apps.health(scope, receive, send)
         else:
-            await self._public(scope, receive, send)
+            await apps.pages(scope, receive, send)

@@ -7,10 +7,9 @@ from time import monotonic
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from registry import __version__
 from registry.api.metrics import CONTENT_TYPE, Metrics
 from registry.core.errors import RegistryError, StorageFull, WritesClosed
 
@@ -20,6 +19,8 @@ READY_CACHE_S = 1.0
 """A check writes to the disk: whoever asks more often than this gets the last answer."""
 CHECK_LIMIT_S = 5.0
 NO_STORE = {"cache-control": "no-store"}
+
+HEALTH_PATHS = ("/livez", "/readyz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class Readiness:
         return True
 
 
-def public_app(readiness: Readiness) -> Starlette:
-    """What the main listener serves beside `/v2/`."""
-    return _app([Route("/", _front), *_health_routes(readiness)])
+def health_app(readiness: Readiness) -> Starlette:
+    """What says on both listeners whether the server is well."""
+    return _app(_health_routes(readiness))
 
 
 def operator_app(readiness: Readiness, metrics: Metrics) -> Starlette:
@@ -112,12 +113,4 @@ def _health_routes(readiness: Readiness) -> list[Route]:
             return JSONResponse({"status": "ready", "degraded": health.degraded}, headers=NO_STORE)
         return JSONResponse({"status": "ready"}, headers=NO_STORE)
 
-    return [Route("/livez", get_livez), Route("/readyz", get_readyz)]
-
-
-async def _front(request: Request) -> Response:
-    return PlainTextResponse(
-        f"This is Depotry {__version__}, an OCI registry.\n\n"
-        "    docker push <this host>/<name>:<tag>\n"
-        "    docker pull <this host>/<name>:<tag>\n"
-    )
+    return [Route(path, handler) for path, handler in zip(HEALTH_PATHS, (get_livez, get_readyz), strict=True)]

@@ -19,8 +19,11 @@ def check(headers: httpx2.Headers | dict[str, str], *, is_https: bool) -> None:
     """Each header once, and HSTS only where the outside speaks TLS."""
     assert headers.get("x-content-type-options") == "nosniff"
     policy = str(headers.get("content-security-policy"))
-    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "sandbox" in policy
-    assert headers.get("referrer-policy") == "no-referrer"
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    is_page = headers.get("content-type", "").startswith("text/html")
+    # A page runs our own scripts and no others; everything else runs nothing.
+    assert ("script-src 'self';" if is_page else "sandbox") in policy and "unsafe" not in policy
+    assert headers.get("referrer-policy") == ("same-origin" if is_page else "no-referrer")
     assert ("strict-transport-security" in headers) == is_https
 
 

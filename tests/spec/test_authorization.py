@@ -15,7 +15,7 @@ import pytest
 
 from registry.api.accounts import LOGIN_ROUTES
 from registry.api.metrics import Metrics
-from registry.api.operate import Readiness, operator_app, public_app
+from registry.api.operate import Readiness, health_app, operator_app
 from registry.api.v2.routes import ROUTES
 from registry.core.digest import Digest
 from tests.reliability.client import expect
@@ -342,13 +342,13 @@ def test_logging_in_is_open_to_all(cast: Cast) -> None:
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-MAIN_PATHS, OPERATOR_PATHS = {"/", "/livez", "/readyz"}, {"/metrics", "/livez", "/readyz"}
+MAIN_PATHS, OPERATOR_PATHS = {"/livez", "/readyz"}, {"/metrics", "/livez", "/readyz"}
 
 
 def test_health_is_open_to_all_and_metrics_to_operators(cast: Cast) -> None:
     """What is served beside `/v2/` asks nobody who it is; metrics are only where operators listen."""
     readiness = Readiness({})
-    assert {getattr(route, "path", None) for route in public_app(readiness).routes} == MAIN_PATHS
+    assert {getattr(route, "path", None) for route in health_app(readiness).routes} == MAIN_PATHS
     assert {getattr(route, "path", None) for route in operator_app(readiness, Metrics()).routes} == OPERATOR_PATHS
     registry, wrong = cast.world.registry, []
     rows = [(registry.url, path, 200) for path in MAIN_PATHS]

@@ -35,6 +35,10 @@ class Session(Protocol):
         """When its person last showed who it is, in ms since 1970 UTC."""
 
     @property
+    def is_admin(self) -> bool:
+        """Whether its account administers the instance, for the menu: the gate asks again."""
+
+    @property
     def word(self) -> str:
         """Its secret word, for the forms of its pages."""
 

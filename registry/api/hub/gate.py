@@ -152,6 +152,7 @@ class HubGate:
         else:
             caller = Caller(session.principal, actor_of(session.principal, address))
             self._callers.limit.take(caller.principal.account_id)
+        request.scope["depotry.session"] = session
         who = caller.principal.account_id
         request.scope["depotry.limited"] = address if who is None else who
         return caller, session

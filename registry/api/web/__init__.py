@@ -1,18 +1,18 @@
 """The web pages' room: how a page is made.
 
-**A handler** takes `(services, request, visit)` and returns an `Answer`. `visit` says who looks, in which language
+**A handler** takes `(services, request, view)` and returns an `Answer`. `view` says who looks, in which language
 and theme, and holds the token against forged forms; `Pages` makes the answer:
 
-    return services.pages.render(visit, "tags.html", {"tags": tags, "next": cursor})
-    return services.pages.render(visit, "new.html", {"errors": {"name": say.gettext("…")}}, status=400)
-    return services.pages.redirect(visit, f"/{name}")                  after a form (303, or HX-Redirect)
-    if visit.is_htmx: return services.pages.fragment(visit, "tags.html", "rows", {…})     one block of the same template
+    return services.pages.render(view, "tags.html", {"tags": tags, "next": cursor})
+    return services.pages.render(view, "new.html", {"errors": {"name": say.gettext("…")}}, status=400)
+    return services.pages.redirect(view, f"/{name}")                  after a form (303, or HX-Redirect)
+    if view.is_htmx: return services.pages.fragment(view, "tags.html", "rows", {…})     one block of the same template
 
-`pages.error` and `pages.failure` are the last two arguments of a `Boundary`. `pages.texts(visit)` is the catalogue
-for what a handler says itself. `visit.link(sort="-size")` is this page with another query, `visit.place` where to
+`pages.error` and `pages.failure` are the last two arguments of a `Boundary`. `pages.texts(view)` is the catalogue
+for what a handler says itself. `view.link(sort="-size")` is this page with another query, `view.place` where to
 come back to. Markdown of strangers goes through `Markdown.render` and nothing else is ever marked as safe.
 
-**A template** starts like this, and knows `visit`, `site`, `ui`, `chart` and what the handler gives; a name that
+**A template** starts like this, and knows `view`, `site`, `ui`, `chart` and what the handler gives; a name that
 nobody gave is an error, so all of them are given always:
 
     {% extends "layout.html" %}

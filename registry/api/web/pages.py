@@ -18,7 +18,7 @@ from registry.api.web import plots
 from registry.api.web.assets import Assets
 from registry.api.web.formats import Formats, machine_time
 from registry.api.web.languages import LANGUAGES, Catalogue, Language, read_catalogue
-from registry.api.web.visit import Theme, Visit, is_own_path
+from registry.api.web.view import Theme, View, is_own_path
 from registry.core.errors import MethodNotAllowed, RegistryError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Site:
     host: str = "localhost"
     """What stands before the name of an image in `docker pull`."""
     sign_up_is_open: bool = False
+    is_open: bool = False
+    """Everybody may do everything; there are no accounts."""
 
 
 class Pages:
@@ -66,26 +68,24 @@ class Pages:
         self._folders = folders
         self._formats: dict[str, Formats] = {}
 
-    def render(self, visit: Visit, name: str, values: Values | None = None, *, status: int = 200) -> Answer:
-        """A whole page. `values` are the names that its template uses besides `visit`, `site`, `ui` and `chart`; one
+    def render(self, view: View, name: str, values: Values | None = None, *, status: int = 200) -> Answer:
+        """A whole page. `values` are the names that its template uses besides `view`, `site`, `ui` and `chart`; one
         that is used and not given is an error."""
-        return self._answer(self._template(name).render(self._names(visit, values)), status)
+        return self._answer(self._template(name).render(self._names(view, values)), status)
 
-    def fragment(
-        self, visit: Visit, name: str, block: str, values: Values | None = None, *, status: int = 200
-    ) -> Answer:
+    def fragment(self, view: View, name: str, block: str, values: Values | None = None, *, status: int = 200) -> Answer:
         """One block of a page's template, for htmx: the same markup that the whole page holds. Raises KeyError for a
         block that the template itself does not define."""
         template = self._template(name)
-        context = template.new_context(self._names(visit, values))
+        context = template.new_context(self._names(view, values))
         return self._answer("".join(template.blocks[block](context)), status)
 
-    def error(self, visit: Visit, error: RegistryError) -> Answer:
+    def error(self, view: View, error: RegistryError) -> Answer:
         """The page for an error; who has to sign in for that is sent there, and back afterwards."""
         status, _ = errors.TABLE[type(error)]
         if isinstance(error, Unauthenticated):
-            return self.to_sign_in(visit)
-        answer = self.render(visit, "error.html", {"status": status, "message": error.message}, status=status)
+            return self.to_sign_in(view)
+        answer = self.render(view, "error.html", {"status": status, "message": error.message}, status=status)
         if isinstance(error, MethodNotAllowed):
             answer.headers.append((b"allow", ", ".join(error.facts["allow"]).encode()))
         if status in (429, 503, 507):
@@ -93,25 +93,25 @@ class Pages:
             answer.headers.append((b"retry-after", str(seconds).encode()))
         return answer
 
-    def failure(self, visit: Visit) -> Answer:
+    def failure(self, view: View) -> Answer:
         """The page where our own code failed: it says nothing of what happened; the log does."""
-        return self.render(visit, "error.html", {"status": 500, "message": ""}, status=500)
+        return self.render(view, "error.html", {"status": 500, "message": ""}, status=500)
 
-    def to_sign_in(self, visit: Visit) -> Answer:
+    def to_sign_in(self, view: View) -> Answer:
         """The way to the form for signing in, which leads back to this place."""
-        return self.redirect(visit, f"{SIGN_IN}?{urlencode({'next': visit.place})}")
+        return self.redirect(view, f"{SIGN_IN}?{urlencode({'next': view.place})}")
 
-    def redirect(self, visit: Visit, path: str, *, cookies: Headers | None = None) -> Answer:
+    def redirect(self, view: View, path: str, *, cookies: Headers | None = None) -> Answer:
         """After a form, or to another page of ours; a request of htmx is told to load it as a whole page. `cookies` are
         `set-cookie` headers. Raises ValueError for anything but a path of this host."""
         if not is_own_path(path):
             raise ValueError(f"not a path of this host: {path!r}")
-        name, status = (b"hx-redirect", 200) if visit.is_htmx else (b"location", 303)
+        name, status = (b"hx-redirect", 200) if view.is_htmx else (b"location", 303)
         return Answer(status, [*PAGE_HEADERS, (name, path.encode()), *(cookies or [])])
 
-    def texts(self, visit: Visit) -> Catalogue:
-        """The language of a visit, for what a handler says itself: messages after a form, errors of its fields."""
-        return self.formats(visit.language).catalogue
+    def texts(self, view: View) -> Catalogue:
+        """The language of a view, for what a handler says itself: messages after a form, errors of its fields."""
+        return self.formats(view.language).catalogue
 
     def formats(self, language: Language) -> Formats:
         """Texts, sizes and times in a language, for what is written outside of a template."""
@@ -124,9 +124,9 @@ class Pages:
     def _template(self, name: str) -> "Template":
         return self._environment.get_template(name)
 
-    def _names(self, visit: Visit, values: Values | None) -> dict[str, Any]:
-        names: dict[str, Any] = {**(values or {}), "visit": visit, "site": self._site}
-        # The macros know the visit as well: its language, and the token that their forms carry.
+    def _names(self, view: View, values: Values | None) -> dict[str, Any]:
+        names: dict[str, Any] = {**(values or {}), "view": view, "site": self._site}
+        # The macros know the view as well: its language, and the token that their forms carry.
         names["ui"] = self._template("ui.html").make_module(names)
         names["chart"] = self._template("charts.html").make_module(names)
         return names
@@ -157,11 +157,11 @@ class Pages:
         return environment
 
     def _speak(self, environment: "Environment") -> None:
-        """Texts of templates in the language of the visit."""
+        """Texts of templates in the language of the view."""
         from jinja2 import pass_context
 
         def of(context: "Context") -> Formats:
-            return self.formats(context["visit"].language)
+            return self.formats(context["view"].language)
 
         @pass_context
         def gettext(context: "Context", text: str) -> str:
@@ -190,20 +190,20 @@ class Pages:
         def plain(name: str) -> Callable[..., object]:
             @pass_context
             def apply(context: "Context", value: object) -> object:
-                return getattr(self.formats(context["visit"].language), name)(value)
+                return getattr(self.formats(context["view"].language), name)(value)
 
             return apply
 
         @pass_context
         def ago(context: "Context", at_ms: int | None) -> Markup:
-            formats, visit = self.formats(context["visit"].language), context["visit"]
+            formats, view = self.formats(context["view"].language), context["view"]
             if at_ms is None:
                 return Markup("—")
-            return _time(at_ms, formats.ago(at_ms, visit.now_ms), formats)
+            return _time(at_ms, formats.ago(at_ms, view.now_ms), formats)
 
         @pass_context
         def day(context: "Context", at_ms: int) -> Markup:
-            formats = self.formats(context["visit"].language)
+            formats = self.formats(context["view"].language)
             return _time(at_ms, formats.date(at_ms), formats)
 
         names = ("size", "number", "short", "percent", "date", "short_date", "moment", "duration")

@@ -16,7 +16,7 @@ from registry.api.web.assets import PREFIX, Assets
 from registry.api.web.markdown import Markdown
 from registry.api.web.pages import FOLDER, Pages, Site
 from registry.api.web.plots import Series, Unit
-from registry.api.web.visit import Caller, Flash, Visit, preferences
+from registry.api.web.view import Caller, Flash, View, preferences
 from registry.core.errors import Denied, NameUnknown, RegistryError
 
 HERE = Path(__file__).parent
@@ -95,33 +95,33 @@ class Gallery:
         if path.startswith(PREFIX):
             return self.assets.answer(request)
         name = path.removeprefix("/")
-        visit = self.visit(request)
+        view = self.view(request)
         if path == "/search/suggestions":
             query = request.query().get("q", [""])[0]
             found = [
                 ("repository", f"team/{query}", "A service", "#r", True),
                 ("user", query, "", "#u", False),
             ]
-            return self.pages.fragment(visit, "suggestions.html", "content", {"suggestions": found, "query": query})
+            return self.pages.fragment(view, "suggestions.html", "content", {"suggestions": found, "query": query})
         if name == "denied":
             raise Denied("not for you")
         if name == "failed":
             raise ValueError("a secret that stands in the log only")
         if name not in PAGES or name == "missing":
             raise NameUnknown("nothing here")
-        return self.pages.render(visit, f"{name}.html", self._values)
+        return self.pages.render(view, f"{name}.html", self._values)
 
     def _failed(self, error: RegistryError, request: Request) -> Answer:
-        return self.pages.error(self.visit(request), error)
+        return self.pages.error(self.view(request), error)
 
     def _broken(self, request: Request) -> Answer:
-        return self.pages.failure(self.visit(request))
+        return self.pages.failure(self.view(request))
 
-    def visit(self, request: Request) -> Visit:
+    def view(self, request: Request) -> View:
         language, theme = preferences(request)
         is_signed_in = "anonymous" not in request.query()
         query = tuple((key, value) for key, values in request.query().items() for value in values)
-        return Visit(
+        return View(
             request.raw_path,
             NOW_MS,
             language,

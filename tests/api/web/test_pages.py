@@ -9,7 +9,7 @@ from registry.api.asgi import Message, Request
 from registry.api.edge import Edge
 from registry.api.web.languages import CHINESE, ENGLISH, LANGUAGES
 from registry.api.web.pages import FOLDER, POLICY, hue, initials
-from registry.api.web.visit import Caller, Theme, Visit, is_own_path, preferences
+from registry.api.web.view import Caller, Theme, View, is_own_path, preferences
 from registry.core import errors
 from registry.core.errors import Denied, InvalidRequest, MethodNotAllowed, NameUnknown, TooManyRequests, Unauthenticated
 from tests.api.web.gallery import NOW_MS, pages, values
@@ -19,8 +19,8 @@ TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 EVIL = "<img src=x onerror=alert(1)>\"'"
 
 
-def visit(path: str = "/x", **others: Any) -> Visit:
-    return Visit(path, NOW_MS, **others)
+def view(path: str = "/x", **others: Any) -> View:
+    return View(path, NOW_MS, **others)
 
 
 def request(query: str = "", **headers: str) -> Request:
@@ -36,14 +36,14 @@ def request(query: str = "", **headers: str) -> Request:
 def test_every_component_renders(name: str, language: Any) -> None:
     """In each language, signed in or not, and as what the language is called."""
     for caller in (None, Caller("ada"), Caller("ada", is_admin=True)):
-        answer = PAGES.render(visit(language=language, caller=caller), f"{name}.html", values())
+        answer = PAGES.render(view(language=language, caller=caller), f"{name}.html", values())
         assert answer.status == 200
         assert f'<html lang="{language.code}" data-theme="auto">'.encode() in answer.body
 
 
 def test_sec_032_values_are_escaped() -> None:
     """SEC-032: whatever a value holds, it is text: in a page, an attribute, a link, an error."""
-    evil = visit(f"/{EVIL}", caller=Caller(EVIL), csrf=EVIL, query=(("q", EVIL),))
+    evil = view(f"/{EVIL}", caller=Caller(EVIL), csrf=EVIL, query=(("q", EVIL),))
     suggestions = [("repository", EVIL, EVIL, "/x", True), ("user", EVIL, EVIL, "/x", False)]
     for answer in (
         PAGES.error(evil, InvalidRequest(EVIL)),
@@ -56,7 +56,7 @@ def test_sec_032_values_are_escaped() -> None:
 
 def test_sec_036_the_policy() -> None:
     """SEC-036: a page may load our files and nothing else, and stands in no frame; its policy is the only one."""
-    answer = PAGES.render(visit(), "gallery-forms.html", values())
+    answer = PAGES.render(view(), "gallery-forms.html", values())
     headers = Edge([], is_https=True).secured(answer.headers)
     named = dict(headers)
     assert len(named) == len(headers)
@@ -72,16 +72,16 @@ def test_a_missing_name_is_an_error() -> None:
     from jinja2 import UndefinedError
 
     with pytest.raises(UndefinedError):
-        PAGES.render(visit(), "gallery-forms.html".replace("forms", "admin"), {})
+        PAGES.render(view(), "gallery-forms.html".replace("forms", "admin"), {})
 
 
 def test_a_block_alone() -> None:
     """What htmx gets is the markup of the whole page, cut out."""
     found = {"suggestions": [], "query": "alp"}
-    fragment = PAGES.fragment(visit(), "suggestions.html", "content", found)
-    assert fragment.body.strip() in PAGES.render(visit(), "suggestions.html", found).body
+    fragment = PAGES.fragment(view(), "suggestions.html", "content", found)
+    assert fragment.body.strip() in PAGES.render(view(), "suggestions.html", found).body
     with pytest.raises(KeyError):
-        PAGES.fragment(visit(), "suggestions.html", "none", found)
+        PAGES.fragment(view(), "suggestions.html", "none", found)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_block_alone() -> None:
 )
 def test_errors_for_people(error: errors.RegistryError, status: int, text: str) -> None:
     """The status of the API, in words; and a page that does not exist looks like one that may not be seen."""
-    answer = PAGES.error(visit(), error)
+    answer = PAGES.error(view(), error)
     assert answer.status == status and text.encode() in answer.body
     assert b"a private name" not in answer.body and b"secret" not in answer.body
     assert dict(answer.headers).get(b"retry-after") == (b"7" if status == 429 else None)
@@ -109,21 +109,21 @@ def test_every_error_has_a_page() -> None:
 
     for kind in TABLE:
         for language in LANGUAGES:
-            PAGES.error(visit(language=language), kind("x", allow=["GET"]))
+            PAGES.error(view(language=language), kind("x", allow=["GET"]))
 
 
 def test_a_failure_says_nothing() -> None:
     """500: what happened is in the log."""
-    assert PAGES.failure(visit()).status == 500
+    assert PAGES.failure(view()).status == 500
 
 
 def test_signing_in_leads_back() -> None:
     """401 is the way to the form; a request of htmx goes there as a whole page."""
-    here = visit("/ada/api", query=(("page", "2&x=1"),))
+    here = view("/ada/api", query=(("page", "2&x=1"),))
     answer = PAGES.error(here, Unauthenticated("who?"))
     assert answer.status == 303
     assert dict(answer.headers)[b"location"] == b"/sign-in?next=%2Fada%2Fapi%3Fpage%3D2%2526x%253D1"
-    htmx = PAGES.error(visit("/ada/api", is_htmx=True), Unauthenticated("who?"))
+    htmx = PAGES.error(view("/ada/api", is_htmx=True), Unauthenticated("who?"))
     assert htmx.status == 200 and dict(htmx.headers)[b"hx-redirect"] == b"/sign-in?next=%2Fada%2Fapi"
 
 
@@ -147,12 +147,12 @@ def test_sec_031_redirects_stay_here(path: str) -> None:
     """SEC-031: only a path of this host, as every browser reads it."""
     assert not is_own_path(path)
     with pytest.raises(ValueError):
-        PAGES.redirect(visit(), path)
+        PAGES.redirect(view(), path)
 
 
 def test_redirects() -> None:
     """303 with the cookies that the handler sets."""
-    answer = PAGES.redirect(visit(), "/ada?x=%2F", cookies=[(b"set-cookie", b"a=b")])
+    answer = PAGES.redirect(view(), "/ada?x=%2F", cookies=[(b"set-cookie", b"a=b")])
     assert answer.status == 303 and answer.headers[-2:] == [(b"location", b"/ada?x=%2F"), (b"set-cookie", b"a=b")]
 
 
@@ -168,7 +168,7 @@ def test_preferences() -> None:
 
 def test_links_to_this_page() -> None:
     """Another order starts at the first page again."""
-    here = visit("/x", query=(("q", "a b"), ("sort", "name"), ("after", "xyz")))
+    here = view("/x", query=(("q", "a b"), ("sort", "name"), ("after", "xyz")))
     assert here.link(sort="-name") == "/x?q=a+b&sort=-name"
     assert here.link(after="abc") == "/x?q=a+b&sort=name&after=abc"
     assert here.link(q=None, sort=None) == "/x"

@@ -46,8 +46,8 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What every template knows of a request, as `visit`."""
+class View:
+    """What every template knows of a request, as `view`."""
 
     path: str
     """As it was sent, without the query."""

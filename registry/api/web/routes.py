@@ -1,0 +1,78 @@
+"""The table of the pages, and the ASGI application that serves them."""
+
+from registry.api.asgi import Receive, Request, Scope, Send
+from registry.api.boundary import Boundary
+from registry.api.hub.browsers import Session
+from registry.api.hub.paths import Paths
+from registry.api.responses import Answer, BlobAnswer
+from registry.api.web import cookies, preferences, start
+from registry.api.web.assets import PREFIX as STATIC
+from registry.api.web.forms import CSRF_FIELD, Form, read_form
+from registry.api.web.services import WebServices
+from registry.api.web.table import WebRoute
+from registry.api.web.view import Caller, View
+from registry.api.web.view import preferences as preferences_of
+from registry.core.errors import RegistryError
+
+WEB_ROUTES: tuple[WebRoute, ...] = (*start.ROUTES, *preferences.ROUTES)
+_PATHS: Paths[WebRoute] = Paths(WEB_ROUTES)
+
+
+class WebApp:
+    """The pages as an ASGI application."""
+
+    def __init__(self, services: WebServices) -> None:
+        self._services = services
+        self._boundary = Boundary(self._respond, self._failed, self._broken)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._boundary(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Answer | BlobAnswer:
+        if request.raw_path.startswith(STATIC):
+            return self._services.assets.answer(request)
+        route, names = _PATHS.find(request.method, request.raw_path)
+        request.scope["depotry.route"] = route
+        form = Form() if route.method == "GET" else await read_form(request)
+        request.scope["depotry.csrf"] = form.text(CSRF_FIELD)
+        visit = await self._services.hub.gate.admit(request, route.action, names, danger=route.danger)
+        answer = await route.handler(self._services, visit.with_values(None, form), self._view(request))
+        return self._sent(request, answer)
+
+    def _view(self, request: Request) -> View:
+        """Who looks, as far as that is known: an error may come before the gate."""
+        session: Session | None = request.scope.get("depotry.session")
+        language, theme = preferences_of(request)
+        return View(
+            path=request.raw_path,
+            now_ms=self._services.clock(),
+            language=language,
+            theme=theme,
+            caller=None if session is None else Caller(session.principal.name, session.is_admin),
+            csrf="" if session is None else session.word,
+            flashes=cookies.flashes_of(request),
+            query=tuple((name, value) for name, values in request.query().items() for value in values),
+            is_htmx=request.header(b"hx-request") == "true",
+        )
+
+    def _sent(self, request: Request, answer: Answer) -> Answer:
+        """News that were shown are over; HEAD has no body."""
+        if answer.status == 200 and answer.body and cookies.flashes_of(request):
+            answer.headers.extend(cookies.kept(cookies.FLASH_COOKIE, "", is_https=self._services.is_https, life_s=0))
+        if request.method == "HEAD":
+            return Answer(answer.status, answer.headers, length=len(answer.body))
+        return answer
+
+    def _failed(self, error: RegistryError, request: Request) -> Answer:
+        return self._services.pages.error(self._plain_view(request), error)
+
+    def _broken(self, request: Request) -> Answer:
+        return self._services.pages.failure(self._plain_view(request))
+
+    def _plain_view(self, request: Request) -> View:
+        """For errors, which may lie in what a view is made of."""
+        try:
+            return self._view(request)
+        except RegistryError:
+            return View(path=request.raw_path, now_ms=self._services.clock())
