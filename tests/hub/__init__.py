@@ -1,0 +1,1 @@
+"""The hub: its REST API over HTTP."""

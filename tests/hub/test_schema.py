@@ -1,0 +1,33 @@
+"""Requests made of the OpenAPI document, right and wrong ones: what comes back is what it says, and never a failure."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.running import ADMIN_PASSWORD, Registry
+
+EXAMPLES = int(os.environ.get("DEPOTRY_TESTS_EXAMPLES", "20"))
+"""Requests made up for each operation, beside those that cover its fields one by one."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("who", ["admin", "nobody"])
+def test_every_answer_is_documented(start_registry: Callable[..., Registry], tmp_path: Path, who: str) -> None:
+    """No 500, no status and no shape that is not in the document, and what is wrong is a 4xx that names its field."""
+    registry = start_registry("--requests-per-second", "0", is_open=False)
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "run", f"{registry.url}/api/v1/openapi.json",
+        "--max-examples", str(EXAMPLES), "--seed", "1", "--continue-on-failure", "--generation-database", "none",
+        "--no-color", "--phases", "coverage,fuzzing",
+    ]  # fmt: skip
+    if who == "admin":
+        command += ["--auth", f"admin:{ADMIN_PASSWORD}"]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.hub.checks", "PYTHONPATH": str(Path.cwd())}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Traceback" not in registry.output()
