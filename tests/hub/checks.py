@@ -1,5 +1,7 @@
 """What schemathesis looks at beside its own checks: every refusal is a problem that says what is wrong."""
 
+from typing import Any
+
 import schemathesis
 from schemathesis import Case, CheckContext, Response
 
@@ -14,7 +16,7 @@ WITHOUT_FIELD = (
 
 
 @schemathesis.check
-def problems_name_the_field(context: CheckContext, response: Response, case: Case) -> None:
+def problems_name_the_field(context: CheckContext, response: Response, case: Case[Any]) -> None:
     """A 4xx has Problem Details, and a 400 names a field."""
     if not 400 <= response.status_code < 500 or case.method == "HEAD":
         return
