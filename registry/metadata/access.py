@@ -24,6 +24,7 @@ from registry.core.access import Facts, Permit, RepositoryAccess, Role, Standing
 from registry.core.errors import Unauthenticated
 from registry.core.limits import CHANGES_KEPT_MS
 from registry.core.names import RepositoryName
+from registry.metadata.aliases import MEANT
 from registry.metadata.notices import notify
 from registry.metadata.schema import (
     BigId,
@@ -90,7 +91,7 @@ _FACTS = (
     .select_from(installation)
     .outerjoin(accounts, accounts.c.id == _CALLER)
     .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
-    .outerjoin(repositories, repositories.c.name == bindparam("name"))
+    .outerjoin(repositories, repositories.c.id == MEANT)
     .outerjoin(_namespace, _namespace.c.id == repositories.c.namespace_id)
     # Who would own the name, as long as there is no repository: that one has an owner of its own, or none.
     .outerjoin(
@@ -107,7 +108,8 @@ _ROLES_FROM = 11
 
 
 def facts(connection: Connection, account_id: int | None, name: RepositoryName) -> Facts:
-    """Everything that access of an account to the repository of this name is decided by."""
+    """Everything that access of an account to the repository that this name means, or meant before it was renamed, is
+    decided by."""
     row = connection.execute(_FACTS, {"account": account_id, "name": name, "first": name.namespace}).one()
     return Facts(
         revision=row.revision,

@@ -1,4 +1,4 @@
-"""Repositories: found by name, made on the first push, and let go."""
+"""Repositories: found by name, made on the first push, renamed, and let go."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -9,6 +9,8 @@ from sqlalchemy.engine import Connection
 from registry.core.access import RepositoryAccess, Visibility
 from registry.core.errors import NameUnknown, Unavailable
 from registry.core.names import RepositoryName
+from registry.metadata import aliases
+from registry.metadata.aliases import MEANT
 from registry.metadata.insert import insert
 from registry.metadata.manifests import protect_blobs
 from registry.metadata.schema import (
@@ -23,7 +25,7 @@ from registry.metadata.schema import (
     uploads,
 )
 
-_FIND = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
+_FIND = select(MEANT)
 
 
 class Hold(Enum):
@@ -36,9 +38,19 @@ class Hold(Enum):
     by what is there. Blobs may arrive meanwhile."""
 
 
-def _held(condition: ColumnElement[bool]) -> dict[Hold, Select[int]]:
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A repository that a transaction holds, with the name that it has now. What is written down takes this one: the
+    request may have come by a former one."""
+
+    id: int
+    name: str
+
+
+def _held(condition: ColumnElement[bool]) -> dict[Hold, Select[int, str, int]]:
     """A question for a repository that is there, with each hold."""
-    there = select(repositories.c.id).where(condition, repositories.c.deleted_at.is_(None))
+    columns = (repositories.c.id, repositories.c.name, repositories.c.namespace_id)
+    there = select(*columns).where(condition, repositories.c.deleted_at.is_(None))
     return {
         Hold.SHARED: there.with_for_update(read=True, key_share=True),
         Hold.ALONE: there.with_for_update(key_share=True),
@@ -46,7 +58,7 @@ def _held(condition: ColumnElement[bool]) -> dict[Hold, Select[int]]:
 
 
 _BY_ID = _held(repositories.c.id == bindparam("id"))
-_BY_NAME = _held(repositories.c.name == bindparam("name"))
+_BY_NAME = _held(repositories.c.id == MEANT)
 _NAMESPACE = (
     select(accounts.c.id)
     .where(accounts.c.id == bindparam("id"), accounts.c.deleted_at.is_(None))
@@ -56,33 +68,39 @@ _EMPTYING = select(repositories.c.id).where(repositories.c.id == bindparam("id")
 
 
 def find(connection: Connection, name: RepositoryName) -> int | None:
-    """The id of a repository, or None."""
+    """The id of the repository that has or had this name, or None."""
     found: int | None = connection.execute(_FIND, {"name": name}).scalar()
     return found
 
 
-def lock(connection: Connection, access: RepositoryAccess, hold: Hold = Hold.SHARED) -> int:
-    """The id of the repository, which is held until the transaction ends. Raises NameUnknown."""
-    if access.id is None or connection.execute(_BY_ID[hold], {"id": access.id}).scalar() is None:
+def lock(connection: Connection, access: RepositoryAccess, hold: Hold = Hold.SHARED) -> Locked:
+    """The repository, which is held until the transaction ends. Raises NameUnknown."""
+    row = None if access.id is None else connection.execute(_BY_ID[hold], {"id": access.id}).first()
+    if row is None:
         raise NameUnknown("no such repository", name=access.name)
-    return access.id
+    return Locked(row[0], row[1])
 
 
-def ensure(connection: Connection, access: RepositoryAccess, hold: Hold = Hold.SHARED, *, now: int) -> tuple[int, bool]:
-    """The id of the repository, which is held until the transaction ends, and whether it was made now: it is if there
-    was none when access was decided. Raises NameUnknown for one that has been deleted since, or whose namespace was."""
+def ensure(
+    connection: Connection, access: RepositoryAccess, hold: Hold = Hold.SHARED, *, now: int
+) -> tuple[Locked, bool]:
+    """The repository, which is held until the transaction ends, and whether it was made now: it is if there was none
+    when access was decided. Raises NameUnknown for one that has been deleted since, or whose namespace was."""
     if access.id is not None:
         return lock(connection, access, hold), False
     _require_namespace(connection, access)
     for _ in range(_ENSURE_TRIES):
-        if _add(connection, access, now=now):
-            made = find(connection, access.name)
-            assert made is not None
-            return made, True
+        made = _add(connection, access, now=now)
+        if made is not None:
+            return Locked(made, access.name), True
         # Somebody else was quicker, and may have deleted it again since.
-        found: int | None = connection.execute(_BY_NAME[hold], {"name": access.name}).scalar()
-        if found is not None:
-            return found, False
+        row = connection.execute(_BY_NAME[hold], {"name": access.name}).first()
+        if row is None:
+            continue
+        if row[2] != access.namespace_id:
+            # It was decided that this account may create here, which says nothing about what was moved elsewhere.
+            raise Unavailable("the repository was made meanwhile, and has gone elsewhere", retry_after_s=1)
+        return Locked(row[0], row[1]), False
     raise Unavailable("the repository is made and deleted all the time", retry_after_s=1)
 
 
@@ -97,7 +115,8 @@ def _require_namespace(connection: Connection, access: RepositoryAccess) -> None
         raise NameUnknown("the namespace of this repository is gone", name=access.name)
 
 
-def _add(connection: Connection, access: RepositoryAccess, *, now: int) -> bool:
+def _add(connection: Connection, access: RepositoryAccess, *, now: int) -> int | None:
+    """Make the repository; its id, or None where the name means one."""
     row = {
         "name": access.name,
         "created_at": now,
@@ -105,8 +124,25 @@ def _add(connection: Connection, access: RepositoryAccess, *, now: int) -> bool:
         "visibility": access.visibility.value,
         "created_by": access.actor.account_id,
     }
+    made = _take_name(connection, row)
+    # Asked after that, not before: a rename that was under way is then known. A name becomes a former one only where a
+    # repository has it, so none can become one from now on.
+    if made is not None and aliases.find(connection, access.name) is not None:
+        connection.execute(delete(repositories).where(repositories.c.id == made))
+        return None
+    return made
+
+
+def _take_name(connection: Connection, row: dict[str, object]) -> int | None:
+    """A new row; its id, or None where a repository has the name. Who wants the same name waits until this ends."""
     statement = insert(connection, repositories).on_conflict_do_nothing(index_elements=["name"])
-    return bool(connection.execute(statement, row).rowcount == 1)
+    if connection.execute(statement, row).rowcount != 1:
+        return None
+    made: int = connection.execute(_BY_EXACT_NAME, {"name": row["name"]}).scalar_one()
+    return made
+
+
+_BY_EXACT_NAME = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +176,8 @@ _AFTER_ALL = "~"
 
 
 def get(connection: Connection, name: RepositoryName) -> Repository | None:
-    """The repository of this name."""
-    row = connection.execute(_REPOSITORY.where(repositories.c.name == name)).first()
+    """The repository that has or had this name."""
+    row = connection.execute(_REPOSITORY.where(repositories.c.id == MEANT), {"name": name}).first()
     return None if row is None else Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5])
 
 
@@ -166,6 +202,24 @@ def assign(connection: Connection, repository_id: int, namespace_id: int | None)
     connection.execute(update(repositories).where(repositories.c.id == repository_id).values(namespace_id=namespace_id))
 
 
+def rename(connection: Connection, repository: Repository, new: RepositoryName, *, now: int) -> bool:
+    """Give a repository another name; the one that it has becomes a former one. False where the new one means another
+    repository. After `access.lock_changes`, which keeps former names as they are."""
+    if aliases.find(connection, new) not in (None, repository.id):
+        return False
+    # A row that takes the name away from pushes, which make repositories without asking anybody. It waits for those
+    # that are about to, and those that come later wait for it.
+    place = {"name": new, "created_at": now, "visibility": repository.visibility.value}
+    taken = _take_name(connection, place)
+    if taken is None:
+        return False
+    connection.execute(delete(repositories).where(repositories.c.id == taken))
+    aliases.remove(connection, repository.id, new)
+    aliases.add(connection, repository.id, repository.name, now=now)
+    connection.execute(update(repositories).where(repositories.c.id == repository.id).values(name=new))
+    return True
+
+
 # Deleting. The name is free at once; what was in it goes in steps that are short for everybody else, and any of them
 # may be the last one before a crash: the next delete goes on with what is left.
 
@@ -178,7 +232,8 @@ _AFTER_DELETED = ":deleted;"
 
 
 def begin_delete(connection: Connection, repository_id: int, *, now: int) -> None:
-    """Take the name away: nobody finds the repository any more."""
+    """Take the names away: nobody finds the repository any more. After `access.lock_changes`."""
+    aliases.remove_all(connection, repository_id)
     values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}"}
     connection.execute(update(repositories).where(repositories.c.id == repository_id).values(**values))
     connection.execute(delete(grants).where(grants.c.repository_id == repository_id))

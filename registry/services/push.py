@@ -99,7 +99,8 @@ class Push:
         made: tuple[Digest, Listing, int],
     ) -> None:
         digest, listing, now = made
-        repository_id, created = repositories.ensure(connection, access, Hold.ALONE, now=now)
+        repository, created = repositories.ensure(connection, access, Hold.ALONE, now=now)
+        repository_id, name = repository.id, repository.name
         # After whatever was waited for.
         access_rows.require_unchanged(connection, access)
         if created:
@@ -111,7 +112,7 @@ class Push:
         changed = tags.point(
             connection, repository_id, list(push.tags), manifest_id=manifest_id, digest=digest, now=now
         )
-        name, media_type = access.name, manifest.media_type
+        media_type = manifest.media_type
         events = [Event(EventKind.MANIFEST_PUSHED, name, digest, media_type=media_type)] if new else []
         events += [Event(EventKind.TAG_SET, name, digest, tag=tag, media_type=media_type) for tag in changed]
         journal.changed(connection, access.actor, events, now=now)

@@ -10,7 +10,7 @@ from registry.core.names import Reference, Tag
 from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.access import require_unchanged
 from registry.metadata.database import Connection, Database
-from registry.metadata.repositories import Hold
+from registry.metadata.repositories import Hold, Locked
 from registry.services import journal
 from registry.services.clock import Clock
 
@@ -41,18 +41,18 @@ class Remove:
         await self.database.write(lambda connection: self._blob(connection, access, digest))
 
     def _tag(self, connection: Connection, access: RepositoryAccess, tag: Tag) -> None:
-        repository_id = _held(connection, access)
-        digest = tags.live(connection, repository_id, [tag]).get(tag)
+        repository = _held(connection, access)
+        digest = tags.live(connection, repository.id, [tag]).get(tag)
         if digest is None:
             raise ManifestUnknown("no such tag", reference=tag)
         now = self.clock()
-        tags.remove(connection, repository_id, [tag], now=now)
-        events = [Event(EventKind.TAG_DELETED, access.name, digest, tag=tag)]
+        tags.remove(connection, repository.id, [tag], now=now)
+        events = [Event(EventKind.TAG_DELETED, repository.name, digest, tag=tag)]
         journal.changed(connection, access.actor, events, now=now)
 
     def _manifest(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
-        repository_id = _held(connection, access)
-        manifest_id = manifests.find(connection, repository_id, digest, lock=True)
+        repository = _held(connection, access)
+        manifest_id = manifests.find(connection, repository.id, digest, lock=True)
         if manifest_id is None:
             raise ManifestUnknown("no such manifest", reference=str(digest))
         now = self.clock()
@@ -60,25 +60,25 @@ class Remove:
         tags.remove_of_manifest(connection, manifest_id, now=now)
         manifests.protect_blobs(connection, [manifest_id], until=now + self.lease_ms)
         manifests.remove(connection, manifest_id)
-        events = [Event(EventKind.TAG_DELETED, access.name, digest, tag=tag) for tag in named]
-        events.append(Event(EventKind.MANIFEST_DELETED, access.name, digest))
+        events = [Event(EventKind.TAG_DELETED, repository.name, digest, tag=tag) for tag in named]
+        events.append(Event(EventKind.MANIFEST_DELETED, repository.name, digest))
         journal.changed(connection, access.actor, events, now=now)
 
     def _blob(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
-        repository_id = _held(connection, access)
+        repository = _held(connection, access)
         blobs.lock(connection, digest)
-        users = blobs.users(connection, repository_id, digest, count=USERS_NAMED)
+        users = blobs.users(connection, repository.id, digest, count=USERS_NAMED)
         if users:
             raise BlobInUse("manifests of this repository use the blob", manifests=[str(user) for user in users])
-        if not blobs.unlink(connection, repository_id, digest):
+        if not blobs.unlink(connection, repository.id, digest):
             raise BlobUnknown("no such blob in this repository", digest=str(digest))
-        events = [Event(EventKind.BLOB_UNLINKED, access.name, digest)]
+        events = [Event(EventKind.BLOB_UNLINKED, repository.name, digest)]
         journal.changed(connection, access.actor, events, now=self.clock())
 
 
-def _held(connection: Connection, access: RepositoryAccess) -> int:
+def _held(connection: Connection, access: RepositoryAccess) -> Locked:
     """The repository, held alone. Raises NameUnknown, or Unauthenticated where access has changed by the time that it
     is held."""
-    repository_id = repositories.lock(connection, access, Hold.ALONE)
+    repository = repositories.lock(connection, access, Hold.ALONE)
     require_unchanged(connection, access)
-    return repository_id
+    return repository

@@ -28,6 +28,7 @@ from registry.metadata import audit, blobs, locks, repositories, uploads
 from registry.metadata.audit import Entry
 from registry.metadata.blobs import NewObject
 from registry.metadata.database import Connection, Database
+from registry.metadata.repositories import Locked
 from registry.metadata.uploads import Upload
 from registry.services import journal
 from registry.services.clock import Clock
@@ -166,22 +167,22 @@ class Uploads:
             found = source.blob(connection, digest)
             if found is None or found.corrupt:
                 return False
-            repository_id = self._ensure(connection, access, now=now)
+            repository = self._ensure(connection, access, now=now)
             access_rows.require_unchanged(connection, access)
-            locks.blob_arrives(connection, repository_id)
+            locks.blob_arrives(connection, repository.id)
             if not blobs.hold(connection, digest, until=now + self.lease_ms):
                 return False
-            blobs.link(connection, repository_id, digest, now=now)
-            audit.append(connection, access.actor, [Entry("blob.mounted", access.name, digest)], now=now)
+            blobs.link(connection, repository.id, digest, now=now)
+            audit.append(connection, access.actor, [Entry("blob.mounted", repository.name, digest)], now=now)
             return True
 
         return await self.database.write(link)
 
-    def _ensure(self, connection: Connection, access: RepositoryAccess, *, now: int) -> int:
-        repository_id, created = repositories.ensure(connection, access, now=now)
+    def _ensure(self, connection: Connection, access: RepositoryAccess, *, now: int) -> Locked:
+        repository, created = repositories.ensure(connection, access, now=now)
         if created:
             journal.created(connection, access, now=now)
-        return repository_id
+        return repository
 
     def _require_room(self, connection: Connection, access: RepositoryAccess, *, now: int) -> None:
         owner_id = access.actor.account_id
@@ -198,7 +199,7 @@ class Uploads:
 
         def intend(connection: Connection) -> Upload:
             self._require_room(connection, access, now=now)
-            repository_id = self._ensure(connection, access, now=now)
+            repository_id = self._ensure(connection, access, now=now).id
             object_id = uploads.begin(
                 connection,
                 upload_id=upload_id,
@@ -290,16 +291,16 @@ class Uploads:
 
         def publish(connection: Connection) -> bool:
             # The upload's own: when it was begun there may have been no repository to be let in to.
-            repository_id = repositories.lock(connection, replace(access, id=upload.repository_id))
+            repository = repositories.lock(connection, replace(access, id=upload.repository_id))
             access_rows.require_unchanged(connection, access)
-            locks.blob_arrives(connection, repository_id)
+            locks.blob_arrives(connection, repository.id)
             new = NewObject(digest, info.key.object_id, info.size)
             claimed = blobs.claim(connection, new, broken=broken, until=now + self.lease_ms, now=now)
-            blobs.link(connection, repository_id, digest, now=now)
+            blobs.link(connection, repository.id, digest, now=now)
             if not uploads.finish(connection, upload.id, digest):
                 raise _EndedMeanwhile
             blobs.settle(connection, new, claimed, now=now)
-            audit.append(connection, access.actor, [Entry("blob.pushed", access.name, digest)], now=now)
+            audit.append(connection, access.actor, [Entry("blob.pushed", repository.name, digest)], now=now)
             return claimed.is_served
 
         try:
