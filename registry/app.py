@@ -50,15 +50,18 @@ from registry.services.attempts import LoginLimits
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
+from registry.services.counting import Counting
 from registry.services.first_admin import FirstAdmin
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
 from registry.services.pull import Pull
+from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Push, References
 from registry.services.remove import Remove
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
+from registry.services.traffic import Traffic
 from registry.services.transfers import Transfers
 from registry.services.uploads import Uploads
 
@@ -282,7 +285,7 @@ class Application:
         self._readiness = Readiness(
             {"database": stores.database.check, "storage": blobs.check, "clock": stores.clock.check}
         )
-        self._house = House(settings, stores, blobs, port=ports[0])
+        self._house = House(settings, stores, blobs, port=ports[0], metrics=metrics)
         self._runner = Runner(stores.database, jobs_of(blobs, graces_of(settings)), stores.clock, observer=metrics.jobs)
         self._works = settings.background_jobs
         self._running: list[asyncio.Task[None]] = []
@@ -290,6 +293,7 @@ class Application:
             Dispatch(self._apps(metrics), operator_port=ports[1]),
             metrics,
             Edge(settings.trusted_proxies, is_https=settings.origins(ports[0])[0].startswith("https:")),
+            self._house.counting.traffic,
         )
 
     def _apps(self, metrics: Metrics) -> Apps:
@@ -316,6 +320,7 @@ class Application:
         if self._works:
             work.append(self._runner.run())
         self._running = [loop.create_task(one) for one in work]
+        self._house.counting.start()
         self._announce()
         self._log.info("started", extra={"version": __version__, "data": str(self._data)})
 
@@ -328,6 +333,7 @@ class Application:
     async def stop(self) -> None:
         """The last request has ended."""
         await self._runner.stop()
+        await self._house.counting.stop()
         for task in self._running:
             task.cancel()
         self._house.passwords.close()
@@ -338,7 +344,7 @@ class Application:
 class House:
     """The use cases on these stores, wired together once."""
 
-    def __init__(self, settings: Settings, stores: Stores, blobs: BlobStore, *, port: int) -> None:
+    def __init__(self, settings: Settings, stores: Stores, blobs: BlobStore, *, port: int, metrics: Metrics) -> None:
         """`blobs` is the store of `stores`, observed."""
         database = stores.database
         self.settings = settings
@@ -367,6 +373,14 @@ class House:
         self._login = Login(database, self.changes, self.passwords, self._clock, limits)
         tickets = Tickets(self.changes, self._keys, self._parties, self._clock)
         self._callers = Callers(self._login, tickets, self._limit, is_open=settings.open)
+        ignored = Ignored(settings.pulls_ignore_users, settings.pulls_ignore_agents)
+        self.counting = Counting(
+            database,
+            Pulls(self._clock, ignored),
+            Traffic(self._clock),
+            every_s=settings.pulls_flush_s,
+            observer=metrics.counting,
+        )
 
     def services(self) -> Services:
         """What the distribution API calls."""
@@ -385,6 +399,7 @@ class House:
             ),
             remove=Remove(database, clock, lease_ms),
             catalog=Catalog(database, is_open=settings.open),
+            counting=self.counting,
             manifest_max_bytes=settings.manifest_max_bytes,
             verify_on_read=settings.verify_on_read,
             held=HeldBytes(MANIFESTS_HELD_BYTES),

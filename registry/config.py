@@ -165,6 +165,13 @@ def _parse_networks(value: object) -> object:
     return tuple(_network(part) for part in value)
 
 
+def _parse_patterns(value: object) -> object:
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        raise ValueError("is not a list of patterns such as *scanner*")
+    return tuple(str(_check_text(text)).strip() for text in texts if not isinstance(text, str) or text.strip())
+
+
 def _network(value: object) -> Network:
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
@@ -176,6 +183,7 @@ def _network(value: object) -> Network:
 
 
 Origins = Annotated[tuple[str, ...], BeforeValidator(_parse_origins)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_parse_patterns)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_parse_networks)]
 TextPath = Annotated[Path, BeforeValidator(_check_path)]
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -400,6 +408,22 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds that the bytes of a collected blob stay in storage: for downloads that still run, and for"
         " going back to a database backup of that age.",
+    )
+    pulls_flush_s: FineSeconds = Field(
+        default=5.0,
+        ge=0.1,
+        le=300,
+        description="Seconds between two times that each worker writes down the pulls it has counted.",
+    )
+    pulls_ignore_users: Patterns = Field(
+        default=(),
+        description="Names of accounts, separated by commas, whose pulls are not counted; * stands for anything.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    pulls_ignore_agents: Patterns = Field(
+        default=(),
+        description="The same for the User-Agent of clients, such as *trivy*: scanners, and what only looks for news.",
+        json_schema_extra={"default_text": "<none>"},
     )
     storage_reserve_bytes: Size = Field(
         default=64 * MIB, ge=0, description="Free bytes on the disk below which pushes are refused."

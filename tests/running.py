@@ -46,6 +46,8 @@ def free_port() -> int:
 
 
 ADMIN_PASSWORD = "correct horse battery"
+STILL = ("--no-background-jobs", "--pulls-flush-s", "300")
+"""Flags of a server that writes nothing but what requests ask for."""
 
 
 def admin_password_file(data: Path) -> Path:

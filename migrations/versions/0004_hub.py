@@ -117,7 +117,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("repository_id", "tag", "digest", "day", name=op.f("pk_pulls")),
         comment="Pulls. Days are counted from 1970 UTC; day 0 holds all time.",
     )
-    op.create_index("ix_pulls_day", "pulls", ["day"], unique=False)
+    op.create_index(
+        "ix_pulls_day_repository_id_tag_digest", "pulls", ["day", "repository_id", "tag", "digest"], unique=False
+    )
     op.create_table(
         "readmes",
         sa.Column("repository_id", BIG_ID, nullable=False),
@@ -232,6 +234,8 @@ def upgrade() -> None:
     )
     _add_account("tag_history", "changed_by")
     _add_account("tags", "updated_by")
+    op.create_index("ix_tags_manifest_id_name", "tags", ["manifest_id", "name"], unique=False)
+    op.drop_index("ix_tags_manifest_id", table_name="tags")
     op.add_column("tags", sa.Column("version_key", NAME, nullable=True))
     op.create_index(
         "ix_tags_repository_id_updated_at_name", "tags", ["repository_id", "updated_at", "name"], unique=False

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from registry.api.accounts import LOGIN_PATHS
 from registry.api.asgi import App, Receive, Scope, Send
 from registry.api.operate import HEALTH_PATHS
+from registry.services.traffic import API, LOGIN, PAGE, REGISTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +31,24 @@ class Dispatch:
         self._operator_port = operator_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. The path is judged as it was sent, so that no decoding can move it elsewhere."""
+        """Serve one request. The path is judged as it was sent, so that no decoding can move it elsewhere. What people
+        and programs ask for is traffic of a class; what machines ask about the server is none."""
         apps = self._apps
         server = scope.get("server")
         raw_path: bytes = scope["raw_path"]
         if server is not None and server[1] == self._operator_port:
             await apps.operator(scope, receive, send)
         elif raw_path == b"/v2" or raw_path.startswith(b"/v2/"):
+            scope["depotry.traffic"] = REGISTRY
             await apps.distribution(scope, receive, send)
         elif apps.login is not None and raw_path in LOGIN_PATHS:
+            scope["depotry.traffic"] = LOGIN
             await apps.login(scope, receive, send)
         elif raw_path.startswith(b"/api/v1/"):
+            scope["depotry.traffic"] = API
             await apps.hub(scope, receive, send)
         elif raw_path.decode("latin-1") in HEALTH_PATHS:
             await apps.health(scope, receive, send)
         else:
+            scope["depotry.traffic"] = PAGE
             await apps.pages(scope, receive, send)

@@ -48,6 +48,7 @@ TABLE: dict[type[RegistryError], tuple[int, str]] = {
     errors.AccountUnknown: (404, "UNSUPPORTED"),
     errors.Unavailable: (503, "UNAVAILABLE"),
     errors.SyncFailed: (503, "UNAVAILABLE"),
+    errors.CommitUnknown: (503, "UNAVAILABLE"),
     errors.WritesClosed: (503, "UNAVAILABLE"),
     errors.StorageFull: (507, "UNAVAILABLE"),
     errors.ContentCorrupt: (500, "UNKNOWN"),

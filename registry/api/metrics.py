@@ -16,6 +16,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from registry.api.counting_metrics import CountingMetrics
 from registry.api.job_metrics import JobMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -116,6 +117,7 @@ class Metrics:
             registry=self._registry,
         )
         self.jobs = JobMetrics(self._registry)
+        self.counting = CountingMetrics(self._registry)
 
     def record_store(self, operation: str, seconds: float, error: str | None, size_bytes: int) -> None:
         """Count one operation of the blob store."""

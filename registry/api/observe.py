@@ -6,16 +6,20 @@ from time import perf_counter
 from registry.api.asgi import App, Message, Receive, Scope, Send
 from registry.api.edge import Edge
 from registry.api.metrics import Metrics
+from registry.services.traffic import PUSHES, Traffic
 
 QUIET_PATHS = {"/livez", "/readyz", "/metrics"}
 """Asked every few seconds by machines: logged at level debug."""
+
+PUSH_OF_MANIFEST = "end-7"
 
 
 class Observed:
     """An ASGI application that watches another one."""
 
-    def __init__(self, inner: App, metrics: Metrics, edge: Edge) -> None:
+    def __init__(self, inner: App, metrics: Metrics, edge: Edge, traffic: Traffic) -> None:
         self._inner = inner
+        self._traffic = traffic
         self._edge = edge
         self._metrics = metrics
         self._log = logging.getLogger("depotry.access")
@@ -59,6 +63,8 @@ class Observed:
         self._metrics.received.inc(seen.received)
         self._metrics.sent.inc(seen.sent)
         path = scope["raw_path"].decode("latin-1")
+        if (kind := scope.get("depotry.traffic")) is not None:
+            self._count(kind, label, seen)
         self._log.log(
             logging.DEBUG if path in QUIET_PATHS else logging.INFO,
             "request",
@@ -74,6 +80,12 @@ class Observed:
                 "ms": round(seconds * 1000, 1),
             },
         )
+
+    def _count(self, kind: str, label: str, seen: "_Seen") -> None:
+        """For the hours that the hub shows."""
+        self._traffic.request(kind, seen.status, received=seen.received, sent=seen.sent)
+        if label == PUSH_OF_MANIFEST and seen.status == 201:
+            self._traffic.count(PUSHES)
 
 
 class _Seen:

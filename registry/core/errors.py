@@ -16,7 +16,7 @@
     └── OurFault                      never the client's mistake, never a 404
         ├── StorageFull  ContentCorrupt
         └── Unavailable
-            ├── SyncFailed
+            ├── SyncFailed  CommitUnknown
             └── WritesClosed
 
 `api/errors.py` turns each class into a status and a code; a test keeps that table complete.
@@ -193,6 +193,10 @@ class Unavailable(OurFault):
 class SyncFailed(Unavailable):
     """A medium did not make content durable. What it has dropped is unknown, and it may claim success the next time:
     the content is to be given up, never asked for again."""
+
+
+class CommitUnknown(Unavailable):
+    """The database went away in the middle of a commit: the change may be made or not."""
 
 
 class WritesClosed(Unavailable):

@@ -57,3 +57,13 @@ FORM_FIELDS_MAX = 64
 REFRESH_TOKENS_PER_ACCOUNT = 100
 """Logins that are remembered; the oldest is forgotten for a new one."""
 TOKENS_PER_ACCOUNT = 1000
+PULLS_KEPT = 10_000
+"""Manifests and days of which pulls are in the memory of one worker until they are written down."""
+PULLS_PER_FLUSH = 500
+"""Of which they are written down in one transaction: a few tens of milliseconds on SQLite, where others wait."""
+INDEXES_REMEMBERED_MS = 60_000
+"""Who has pulled an index pulls what it names within this."""
+INDEXES_REMEMBERED_BYTES = 4 * MIB
+INDEX_REMEMBERED_MAX_BYTES = 256 * 1024
+INDEXES_PER_CALLER = 8
+"""Indexes that one caller pulls at once from one repository."""

@@ -31,6 +31,11 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+def is_index(media_type: str) -> bool:
+    """Whether manifests of this type name others."""
+    return media_type in _INDEXES
+
+
 class Kind(StrEnum):
     """The two shapes a manifest can have."""
 

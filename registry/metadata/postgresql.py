@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from registry.core.errors import Unavailable
+from registry.core.errors import CommitUnknown, Unavailable
 from registry.metadata import installation, migrate
 from registry.metadata.database import DatabaseUnusable, Query
 from registry.metadata.failures import REPEATABLE, is_outage, sqlstate, translate, translated
@@ -50,10 +50,6 @@ _BEGINS = "depotry_begins"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _RELAXED = "; SET LOCAL synchronous_commit = off"
-
-
-class _CommitUnknown(Exception):
-    """The connection was lost while COMMIT was under way: nobody knows what became of it."""
 
 
 class PostgresqlDatabase:
@@ -160,7 +156,7 @@ class PostgresqlDatabase:
                     return value
         except DBAPIError as error:
             if committing and error.connection_invalidated:
-                raise _CommitUnknown from error
+                raise CommitUnknown("the database went away during a commit", retry_after_s=1) from error
             raise
 
     def _repeated(self, attempt: Callable[[], T]) -> T:
@@ -170,8 +166,6 @@ class PostgresqlDatabase:
         for number in range(1, TRIES + 1):
             try:
                 return attempt()
-            except _CommitUnknown as unknown:
-                raise Unavailable("the database went away during a commit", retry_after_s=1) from unknown.__cause__
             except DBAPIError as error:
                 if error.connection_invalidated and reconnects:
                     # What is in the pool may be as old as this one was; SQLAlchemy has marked all of it.

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from registry.core.access import RepositoryAccess, Visibility
 from registry.core.errors import NameUnknown, Unavailable
 from registry.core.names import RepositoryName
-from registry.metadata import aliases
+from registry.metadata import aliases, pulls
 from registry.metadata.aliases import MEANT
 from registry.metadata.insert import insert
 from registry.metadata.manifests import protect_blobs
@@ -20,6 +20,7 @@ from registry.metadata.schema import (
     objects,
     repositories,
     repository_blobs,
+    stars,
     tag_history,
     tags,
     uploads,
@@ -252,10 +253,12 @@ def empty_step(connection: Connection, repository_id: int, *, count: int, now: i
     if connection.execute(_EMPTYING, {"id": repository_id}).scalar() is None:
         return False
     removed = _end_uploads(connection, repository_id, count=count, now=now)
+    removed = removed or pulls.forget(connection, repository_id, count=count)
     # What refers comes before what is referred to.
     for table, key in (
         (tags, tags.c.name),
         (tag_history, tag_history.c.id),
+        (stars, stars.c.account_id),
         (manifests, manifests.c.id),
         (repository_blobs, repository_blobs.c.digest),
     ):

@@ -3,8 +3,8 @@
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
 milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
 Lock order of writing transactions: installation (its revision), storage_moves, accounts, login_failures and tokens,
-repositories, tags, manifests, blobs, repository_blobs, uploads, objects, transfers, jobs, outbox, audit; rows of one
-table in the order of their keys. Advisory locks are in `locks`.
+repositories, tags, manifests, blobs, repository_blobs, uploads, objects, transfers, pulls, traffic, usage, jobs,
+outbox, audit; rows of one table in the order of their keys. Advisory locks are in `locks`.
 """
 
 from sqlalchemy import (
@@ -444,7 +444,7 @@ tags = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("updated_by", BigId, ForeignKey("accounts.id"), nullable=True),
     Column("version_key", Name, nullable=True),
-    Index("ix_tags_manifest_id", "manifest_id"),
+    Index("ix_tags_manifest_id_name", "manifest_id", "name"),
     Index("ix_tags_repository_id_updated_at_name", "repository_id", "updated_at", "name"),
     Index("ix_tags_repository_id_version_key_name", "repository_id", "version_key", "name"),
     comment="The live tags. version counts the changes of this name in this repository.",
@@ -557,7 +557,7 @@ pulls = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("pulls", BigInteger, nullable=False),
     Column("last_at", BigInteger, nullable=False),
-    Index("ix_pulls_day", "day"),
+    Index("ix_pulls_day_repository_id_tag_digest", "day", "repository_id", "tag", "digest"),
     comment="Pulls. Days are counted from 1970 UTC; day 0 holds all time.",
 )
 """A row is about a tag (`digest` empty), a digest (`tag` empty), or the whole repository (both empty)."""

@@ -16,7 +16,7 @@ from registry.core.manifest import OCI_MANIFEST
 from tests.backends.postgresql import OWNER, Cluster
 from tests.reliability.client import Image, Pusher, expect
 from tests.reliability.pg_proxy import PgProxy
-from tests.running import ADMIN_PASSWORD, Registry, wait_until
+from tests.running import ADMIN_PASSWORD, STILL, Registry, wait_until
 from tests.services.test_many_writers import BROKEN
 
 CUTS = 25
@@ -241,7 +241,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterato
     """One for all endpoints; at the end everything has to fit, and nothing to be left behind."""
     name = cluster.empty()
     proxy = PgProxy(cluster.port)
-    flags = ("--database-pool", str(POOL), "--no-background-jobs")
+    flags = ("--database-pool", str(POOL), *STILL)
     data = tmp_path_factory.mktemp("faults") / "data"
     registry = Registry.start(data, *flags, is_open=False, database=proxy.url(name, OWNER))
     image = Image.random(NAME, "v1", random.Random(0))

@@ -16,9 +16,12 @@ from registry.metadata import repositories
 from registry.metadata.database import Database
 from registry.services.access import EVERYBODY, actor_of
 from registry.services.catalog import Catalog
+from registry.services.counting import Counting
 from registry.services.pull import Pull
+from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Condition, ManifestPush, Push, Pushed, References
 from registry.services.remove import Remove
+from registry.services.traffic import Traffic
 from registry.services.uploads import Chunk, Source, Uploads
 from tests.backends import Backend
 from tests.core.test_manifest import encoded
@@ -62,6 +65,10 @@ class House:
     def push(self) -> Push:
         """Manifests in."""
         return Push(self.database, self.store, self.clock, self.references)
+
+    def counting(self, ignored: Ignored | None = None) -> Counting:
+        """Counts pulls."""
+        return Counting(self.database, Pulls(self.clock, ignored), Traffic(self.clock), every_s=60)
 
     @property
     def remove(self) -> Remove:

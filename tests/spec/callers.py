@@ -28,12 +28,13 @@ from registry.options import read_settings
 from registry.services.clock import system_clock
 from tests.core.test_manifest import encoded, image
 from tests.reliability.client import expect
-from tests.running import ADMIN_PASSWORD, Registry, wait_until
+from tests.running import ADMIN_PASSWORD, STILL, Registry, wait_until
 
 PASSWORD = "battery staple"
 LAYER = b"x"
 MANIFEST = encoded(image())
 _FLAGS = (
+    *STILL,
     "--requests-per-second", "0", "--login-failures-per-account", "100000", "--login-failures-per-address", "100000",
 )  # fmt: skip
 

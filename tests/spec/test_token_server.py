@@ -22,7 +22,7 @@ from registry.metadata.database import Connection
 from tests.reliability.client import expect
 from tests.reliability.hub import ADMIN, PASSWORD, Desk, Headers, ask, basic, bearer, push
 from tests.reliability.raw import Raw
-from tests.running import Registry
+from tests.running import STILL, Registry
 
 MIB = 1024 * 1024
 NAME = "alice/app"
@@ -56,7 +56,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """For the whole module; at the end it has to be alive and without an error in its log."""
-    flags = ("--login-failures-per-account", "1000", "--login-failures-per-address", "10000")
+    flags = ("--login-failures-per-account", "1000", "--login-failures-per-address", "10000", *STILL)
     registry = Registry.start(
         tmp_path_factory.mktemp("tokens") / "data", *flags, "--requests-per-second", "0", is_open=False
     )

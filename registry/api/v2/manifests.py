@@ -11,6 +11,7 @@ from registry.core.digest import Digest
 from registry.core.errors import TagInvalid
 from registry.core.limits import TAGS_PER_PUSH
 from registry.core.names import Reference, Tag
+from registry.services.pulls import Puller
 from registry.services.push import Condition, ManifestPush
 
 
@@ -27,6 +28,8 @@ async def get_manifest(services: Services, request: Request, visit: Visit) -> An
     headers.append((b"content-type", stored.media_type.encode()))
     if request.method == "HEAD":
         return Answer(200, headers, length=len(stored.payload))
+    assert visit.access.id is not None
+    services.counting.pull(visit.access.id, stored, _puller(request, visit))
     return Answer(200, headers, stored.payload)
 
 
@@ -59,6 +62,12 @@ async def delete_manifest(services: Services, request: Request, visit: Visit) ->
     """Remove a tag, or by digest a manifest and every tag that points to it."""
     await services.remove.manifest(visit.access, visit.reference)
     return Answer(202)
+
+
+def _puller(request: Request, visit: Visit) -> Puller:
+    principal = visit.caller.principal
+    address: str | None = request.scope["depotry.address"]
+    return Puller(principal.account_id, principal.name, address, request.header(b"user-agent"))
 
 
 def _tags(texts: list[str]) -> tuple[Tag, ...]:

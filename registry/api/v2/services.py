@@ -7,6 +7,7 @@ from registry.api.asgi import HeldBytes
 from registry.api.edge import Network, is_within
 from registry.api.v2.gate import Challenges, Gate
 from registry.services.catalog import Catalog
+from registry.services.counting import Counting
 from registry.services.pull import Pull
 from registry.services.push import Push
 from registry.services.remove import Remove
@@ -33,6 +34,7 @@ class Services:
     uploads: Uploads
     remove: Remove
     catalog: Catalog
+    counting: Counting
     manifest_max_bytes: int
     verify_on_read: bool
     held: HeldBytes
