@@ -144,7 +144,8 @@ def put(connection: Connection, number: int, names: list[str]) -> None:
     """What a PUT of a manifest does in its transaction, but for the outbox."""
     manifest = manifest_rules.parse(payload(number), OCI_INDEX)
     digest = Digest.of(manifest.payload)
-    repository_id, _ = repositories.ensure(connection, way_in(connection), now=NOW)
+    held, _ = repositories.ensure(connection, way_in(connection), now=NOW)
+    repository_id = held.id
     listing = Listing([], None)
     added = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=NOW)
     manifests.measure(connection, added[0], manifest)
