@@ -1,7 +1,8 @@
 """The tables. `migrations/` brings a database here; a test compares the two.
 
 Conventions: ids are BIGINT and never given out twice; digests are packed bytes (`Digest.pack`); times are BIGINT
-milliseconds since 1970 UTC; names compare byte by byte. Nothing here belongs to one database engine.
+milliseconds since 1970 UTC; names compare byte by byte; who did something (`…_by`) is an account, which keeps its row
+for ever. Nothing here belongs to one database engine.
 Lock order of writing transactions: installation (its revision), storage_moves, accounts, login_failures and tokens,
 repositories, tags, manifests, blobs, repository_blobs, uploads, objects, transfers, pulls, traffic, usage, jobs,
 outbox, audit; rows of one table in the order of their keys. Advisory locks are in `locks`.
@@ -196,7 +197,7 @@ readmes = Table(
     Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
     Column("markdown", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("updated_by", BigId, ForeignKey("accounts.id"), nullable=True),
+    Column("updated_by", BigId, nullable=True),
     comment="What people write about a repository; apart from it, so that no list reads it.",
 )
 
@@ -442,7 +443,7 @@ tags = Table(
     Column("manifest_id", BigId, ForeignKey("manifests.id", ondelete="RESTRICT"), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("updated_by", BigId, ForeignKey("accounts.id"), nullable=True),
+    Column("updated_by", BigId, nullable=True),
     Column("version_key", Name, nullable=True),
     Index("ix_tags_manifest_id_name", "manifest_id", "name"),
     Index("ix_tags_repository_id_updated_at_name", "repository_id", "updated_at", "name"),
@@ -461,7 +462,7 @@ tag_history = Table(
     Column("digest", LargeBinary, nullable=True),
     Column("version", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    Column("changed_by", BigId, ForeignKey("accounts.id"), nullable=True),
+    Column("changed_by", BigId, nullable=True),
     UniqueConstraint("repository_id", "name", "version"),
     comment="Every change of every tag, appended and never changed. digest is NULL where the tag was deleted.",
     sqlite_autoincrement=True,
