@@ -1,18 +1,14 @@
-"""The commands for access: tokens, repositories, keys, and the audit. As those in `account_cli`."""
+"""The commands for access: tokens, keys, and the audit. As those in `account_cli`."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from registry.account_cli import ROLES, VISIBILITY
 from registry.config import parse_duration
 from registry.desk import Desk, as_json_option, at_desk, print_rows, shown_time
 from registry.options import fail, opened, store_options
-
-if TYPE_CHECKING:
-    from registry.core.names import RepositoryName
 
 _LIFE_MAX_S = 36_500 * 86_400
 
@@ -93,115 +89,6 @@ def token_revoke(token_id: int, **flags: Any) -> None:
     """End a token, and the logins that were begun with it."""
     at_desk(flags, lambda desk: desk.tokens.revoke(token_id, desk.actor))
     click.echo(f"token {token_id} is revoked")
-
-
-# Repositories
-
-
-@click.group()
-def repository() -> None:
-    """Repositories: who may see them, who may do what, and their end."""
-
-
-@repository.command("list")
-@click.argument("prefix", default="")
-@as_json_option
-@store_options
-def repository_list(prefix: str, as_json: bool, **flags: Any) -> None:
-    """Print repositories, all or those whose name begins with PREFIX."""
-    found = at_desk(flags, lambda desk: desk.repositories.all(prefix))
-    rows = (
-        {
-            "name": one.name,
-            "visibility": one.visibility.value,
-            "owner": one.namespace or "(instance)",
-            "created": shown_time(one.created_at),
-        }
-        for one in found
-    )
-    print_rows(rows, as_json=as_json)
-
-
-def _repository_name(text: str) -> "RepositoryName":
-    from registry.core.names import RepositoryName
-
-    return opened(lambda: RepositoryName.parse(text))
-
-
-@repository.command("visibility")
-@click.argument("name")
-@click.argument("visibility", type=VISIBILITY)
-@store_options
-def repository_visibility(name: str, visibility: str, **flags: Any) -> None:
-    """Let everybody pull a repository, or only those who were given a role."""
-    from registry.core.access import Visibility
-
-    checked = _repository_name(name)
-    at_desk(flags, lambda desk: desk.repositories.set_visibility(checked, Visibility(visibility), desk.actor))
-    click.echo(f"{name} is {visibility}")
-
-
-@repository.command("roles")
-@click.argument("place")
-@as_json_option
-@store_options
-def repository_roles(place: str, as_json: bool, **flags: Any) -> None:
-    """Print who has which role on a repository, or on a namespace (name/*)."""
-    found = at_desk(flags, lambda desk: desk.repositories.roles(place))
-    rows = ({"who": one.holder, "on": one.place, "role": one.role.name.lower()} for one in found)
-    print_rows(rows, as_json=as_json)
-
-
-@repository.command("grant")
-@click.argument("place")
-@click.argument("who")
-@click.argument("role", type=ROLES)
-@store_options
-def repository_grant(place: str, who: str, role: str, **flags: Any) -> None:
-    """Give a role on a repository, or on a whole namespace (name/*), to a user, a robot, or a team (team:org/name)."""
-    from registry.core.access import Role
-
-    at_desk(flags, lambda desk: desk.repositories.give(place, who, Role[role.upper()], desk.actor))
-    click.echo(f"{who} has {role} on {place}")
-
-
-@repository.command("revoke")
-@click.argument("place")
-@click.argument("who")
-@store_options
-def repository_revoke(place: str, who: str, **flags: Any) -> None:
-    """Take a role away."""
-    from registry.core.access import Role
-
-    at_desk(flags, lambda desk: desk.repositories.give(place, who, Role.NONE, desk.actor))
-    click.echo(f"{who} has no role on {place}")
-
-
-@repository.command("assign")
-@click.argument("name")
-@click.option("--instance", is_flag=True, help="To the instance and its admins.")
-@store_options
-def repository_assign(name: str, instance: bool, **flags: Any) -> None:
-    """Let the account that a repository is named after own it: for one that was there before the account."""
-    checked = _repository_name(name)
-    owner = None if instance else checked.namespace
-    if owner is None and not instance:
-        fail(f"{name} has one component: it belongs to the instance")
-    at_desk(flags, lambda desk: desk.repositories.assign(checked, owner, desk.actor))
-    click.echo(f"{name} belongs to {owner or 'the instance'}")
-
-
-@repository.command("delete")
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@store_options
-def repository_delete(name: str, yes: bool, **flags: Any) -> None:
-    """Delete a repository with everything in it."""
-    checked = _repository_name(name)
-    if not yes:
-        click.confirm(f"Delete {name} with all its tags and images?", abort=True)
-    at_desk(flags, lambda desk: desk.repositories.delete(checked, desk.actor))
-    click.echo(f"{name} is deleted")
 
 
 # Keys and the audit

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from registry import __version__
-from registry.access_cli import audit, key, repository, token
+from registry.access_cli import audit, key, token
 from registry.account_cli import org, robot, team, user
 from registry.config import Settings
 from registry.options import existing_stores, fail, opened, read_settings, settings_options
+from registry.repository_cli import repository
 from registry.storage_cli import storage
 from registry.upkeep_cli import gc, jobs
 

@@ -16,7 +16,8 @@ from registry.options import existing_stores, opened, read_settings
 
 if TYPE_CHECKING:
     from registry.app import Stores
-    from registry.core.access import Actor
+    from registry.core.access import Actor, RepositoryAccess
+    from registry.core.names import RepositoryName
     from registry.services.accounts import Accounts
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
@@ -35,11 +36,16 @@ class Desk:
     tokens: "PersonalTokens"
     actor: "Actor"
 
+    async def repository(self, name: "RepositoryName") -> "RepositoryAccess":
+        """The way in to a repository."""
+        return await self.repositories.entry(name, self.actor)
+
 
 def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
     """Run `work` on the registry that the flags name. What it refuses is one line, and exit status 2."""
     from registry.auth.passwords import Passwords
-    from registry.core.access import Actor
+    from registry.core.access import Actor, RepositoryAccess
+    from registry.core.names import RepositoryName
     from registry.services.accounts import Accounts
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories

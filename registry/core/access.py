@@ -268,6 +268,7 @@ class RepositoryAccess:
     of."""
 
     name: RepositoryName
+    """As it was asked for; it may be a former one. What is written down takes the one that the repository has."""
     id: int | None
     actor: Actor
     namespace_id: int | None = None

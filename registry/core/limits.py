@@ -67,3 +67,5 @@ INDEXES_REMEMBERED_BYTES = 4 * MIB
 INDEX_REMEMBERED_MAX_BYTES = 256 * 1024
 INDEXES_PER_CALLER = 8
 """Indexes that one caller pulls at once from one repository."""
+ALIASES_PER_REPOSITORY = 32
+"""Former names that one repository keeps from others."""

@@ -110,7 +110,20 @@ _ROLES_FROM = 11
 def facts(connection: Connection, account_id: int | None, name: RepositoryName) -> Facts:
     """Everything that access of an account to the repository that this name means, or meant before it was renamed, is
     decided by."""
-    row = connection.execute(_FACTS, {"account": account_id, "name": name, "first": name.namespace}).one()
+    return _facts(connection, account_id, {"name": name, "first": name.namespace})
+
+
+def facts_of_new(connection: Connection, account_id: int | None, name: RepositoryName) -> Facts:
+    """As `facts`, as if the name meant no repository: what making one is decided by."""
+    return _facts(connection, account_id, {"name": _NO_NAME, "first": name.namespace})
+
+
+_NO_NAME = ""
+"""No repository has it."""
+
+
+def _facts(connection: Connection, account_id: int | None, about: dict[str, str | None]) -> Facts:
+    row = connection.execute(_FACTS, {"account": account_id, **about}).one()
     return Facts(
         revision=row.revision,
         is_active=account_id is None or (row.caller is not None and bool(row.active)),

@@ -80,6 +80,11 @@ def find(connection: Connection, name: str) -> Account | None:
     return None if row is None else _account(row)
 
 
+def is_given(connection: Connection, name: str) -> bool:
+    """Whether an account has or had this name."""
+    return connection.execute(select(accounts.c.id).where(accounts.c.name == name)).first() is not None
+
+
 def page(connection: Connection, kind: str, *, after: str, count: int, owner_id: int | None = None) -> list[Account]:
     """The next accounts of one kind by name; with `owner_id` the robots of that account."""
     query = _ACCOUNT.where(accounts.c.kind == kind, accounts.c.name > after).order_by(accounts.c.name).limit(count)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, delete, select, update
 from sqlalchemy.engine import Connection
@@ -178,7 +179,18 @@ _AFTER_ALL = "~"
 
 def get(connection: Connection, name: RepositoryName) -> Repository | None:
     """The repository that has or had this name."""
-    row = connection.execute(_REPOSITORY.where(repositories.c.id == MEANT), {"name": name}).first()
+    return _repository(connection.execute(_MEANT_REPOSITORY, {"name": name}).first())
+
+
+def by_id(connection: Connection, repository_id: int) -> Repository | None:
+    """The repository with this id."""
+    return _repository(connection.execute(_REPOSITORY.where(repositories.c.id == repository_id)).first())
+
+
+_MEANT_REPOSITORY = _REPOSITORY.where(repositories.c.id == MEANT)
+
+
+def _repository(row: Any) -> Repository | None:
     return None if row is None else Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5])
 
 
@@ -187,8 +199,7 @@ def page(connection: Connection, *, after: str, count: int, prefix: str = "") ->
     query = _REPOSITORY.where(repositories.c.name > after).order_by(repositories.c.name).limit(count)
     if prefix:
         query = query.where(repositories.c.name >= prefix, repositories.c.name < f"{prefix}{_AFTER_ALL}")
-    rows = connection.execute(query)
-    return [Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5]) for row in rows]
+    return [found for row in connection.execute(query) if (found := _repository(row)) is not None]
 
 
 def set_visibility(connection: Connection, repository_id: int, visibility: Visibility) -> None:

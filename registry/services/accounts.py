@@ -11,7 +11,6 @@ from typing import TypeVar
 from registry.auth import passwords
 from registry.auth.passwords import Passwords
 from registry.core.access import (
-    Actor,
     Role,
     Visibility,
     account_subject,
@@ -25,6 +24,8 @@ from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, Membe
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.grants import Holder, Place
+from registry.services import administration
+from registry.services.administration import By, actor_of
 from registry.services.clock import Clock
 
 T = TypeVar("T")
@@ -62,13 +63,13 @@ class Accounts:
 
         return await self.database.read(read)
 
-    async def add_user(self, name: str, password: str, actor: Actor, *, is_admin: bool = False) -> None:
+    async def add_user(self, name: str, password: str, by: By, *, is_admin: bool = False) -> None:
         """Add a user. Raises AccountNameInvalid, PasswordInvalid."""
         new = new_owner_name(name)
         hashed = await self.passwords.hash(password)
-        await self._add(NewAccount(new, USER, hashed, is_admin), actor)
+        await self._add(NewAccount(new, USER, hashed, is_admin), by)
 
-    async def import_users(self, lines: Iterable[str], actor: Actor) -> list[str]:
+    async def import_users(self, lines: Iterable[str], by: By) -> list[str]:
         """Add the users of an `htpasswd` file of bcrypt lines, all or none; returns their names. Raises
         AccountNameInvalid, PasswordInvalid with the number of the line."""
         found: list[NewAccount] = []
@@ -86,25 +87,25 @@ class Accounts:
 
         def add_all(connection: Connection, now: int) -> list[str]:
             for new in found:
-                _add(connection, new, actor, now=now)
+                _add(connection, new, by, now=now)
             return [new.name for new in found]
 
-        return await self._write(add_all)
+        return await self._write(by, add_all)
 
-    async def add_organization(self, name: str, owner: str, actor: Actor) -> None:
+    async def add_organization(self, name: str, owner: str, by: By) -> None:
         """Add an organization with its first owner. Raises AccountNameInvalid."""
         new = NewAccount(new_owner_name(name), ORGANIZATION)
 
         def add(connection: Connection, now: int) -> None:
             first = existing(connection, owner, USER)
-            organization_id = _add(connection, new, actor, now=now)
+            organization_id = _add(connection, new, by, now=now)
             accounts.set_member(connection, organization_id, first.id, is_owner=True, now=now)
             access.note_changes(connection, [account_subject(first.id)], now=now)
-            audit.append(connection, actor, [Entry("member.set", target=f"{name}: {owner} owner")], now=now)
+            audit.append(connection, actor_of(by), [Entry("member.set", target=f"{name}: {owner} owner")], now=now)
 
-        await self._write(add)
+        await self._write(by, add)
 
-    async def add_robot(self, name: str, role: Role, actor: Actor) -> None:
+    async def add_robot(self, name: str, role: Role, by: By) -> None:
         """Add a robot, called `<owner>+<own name>`, with a role on the whole namespace of its owner; NONE for roles on
         single repositories only. Raises AccountNameInvalid."""
         checked = AccountName.parse(name, new=True)
@@ -114,15 +115,15 @@ class Accounts:
 
         def add(connection: Connection, now: int) -> None:
             owner = existing(connection, owner_name)
-            robot_id = _add(connection, NewAccount(checked, ROBOT, owner_id=owner.id), actor, now=now)
+            robot_id = _add(connection, NewAccount(checked, ROBOT, owner_id=owner.id), by, now=now)
             if role is not Role.NONE:
                 grants.put(connection, Holder(robot_id), Place(namespace_id=owner.id), role, now=now)
                 entry = Entry("role.given", target=f"{name} {role.name.lower()} on {owner_name}/*")
-                audit.append(connection, actor, [entry], now=now)
+                audit.append(connection, actor_of(by), [entry], now=now)
 
-        await self._write(add)
+        await self._write(by, add)
 
-    async def set_password(self, name: str, password: str, actor: Actor) -> None:
+    async def set_password(self, name: str, password: str, by: By) -> None:
         """Give a user another password; every login that was begun ends. Raises PasswordInvalid."""
         hashed = await self.passwords.hash(password)
 
@@ -134,11 +135,11 @@ class Accounts:
             tokens.remove(connection, ended)
             subjects = [account_subject(account.id), *map(credential_subject, ended)]
             access.note_changes(connection, subjects, now=now)
-            audit.append(connection, actor, [Entry("password.set", target=name)], now=now)
+            audit.append(connection, actor_of(by), [Entry("password.set", target=name)], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def set_disabled(self, name: str, actor: Actor, *, is_disabled: bool) -> None:
+    async def set_disabled(self, name: str, by: By, *, is_disabled: bool) -> None:
         """Disable an account, with its robots, or enable it again, also where too many failed logins keep it out.
         Raises AccountInvalid for the last admin."""
 
@@ -151,11 +152,11 @@ class Accounts:
             robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
             access.note_changes(connection, [account_subject(one.id) for one in (account, *robots)], now=now)
             action = "account.disabled" if is_disabled else "account.enabled"
-            audit.append(connection, actor, [Entry(action, target=name)], now=now)
+            audit.append(connection, actor_of(by), [Entry(action, target=name)], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def set_admin(self, name: str, actor: Actor, *, is_admin: bool) -> None:
+    async def set_admin(self, name: str, by: By, *, is_admin: bool) -> None:
         """Make a user an admin of the instance, or no longer. Raises AccountInvalid for the last admin."""
 
         def change(connection: Connection, now: int) -> None:
@@ -165,11 +166,11 @@ class Accounts:
             accounts.set_admin(connection, account.id, is_admin=is_admin)
             access.note_changes(connection, [account_subject(account.id)], now=now)
             entry = Entry("account.admin", target=f"{name}: {'yes' if is_admin else 'no'}")
-            audit.append(connection, actor, [entry], now=now)
+            audit.append(connection, actor_of(by), [entry], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def set_default_visibility(self, name: str, visibility: Visibility, actor: Actor) -> None:
+    async def set_default_visibility(self, name: str, visibility: Visibility, by: By) -> None:
         """What new repositories of a namespace are."""
 
         def change(connection: Connection, now: int) -> None:
@@ -177,11 +178,11 @@ class Accounts:
             accounts.set_default_visibility(connection, account.id, visibility)
             access.note_changes(connection, [namespace_subject(account.id)], now=now)
             entry = Entry("account.default-visibility", target=f"{name}: {visibility}")
-            audit.append(connection, actor, [entry], now=now)
+            audit.append(connection, actor_of(by), [entry], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def delete(self, name: str, actor: Actor, *, kind: str | None = None) -> None:
+    async def delete(self, name: str, by: By, *, kind: str | None = None) -> None:
         """End an account with its robots, tokens and roles. Its name is never given out again. Raises AccountInvalid
         while it owns repositories, for the last admin, and for the only owner of an organization."""
 
@@ -198,9 +199,9 @@ class Accounts:
                 raise AccountInvalid(f"{name} owns repositories: delete them, or assign them to the instance, first")
             for one in (*robots, account):
                 _end(connection, one, now=now)
-                audit.append(connection, actor, [Entry("account.deleted", target=one.name)], now=now)
+                audit.append(connection, actor_of(by), [Entry("account.deleted", target=one.name)], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
     # Organizations
 
@@ -216,7 +217,7 @@ class Accounts:
             lambda connection: accounts.teams_of(connection, existing(connection, organization, ORGANIZATION).id)
         )
 
-    async def set_member(self, organization: str, name: str, actor: Actor, *, is_owner: bool) -> None:
+    async def set_member(self, organization: str, name: str, by: By, *, is_owner: bool) -> None:
         """Make a user a member or owner. Raises AccountInvalid for the last owner."""
 
         def change(connection: Connection, now: int) -> None:
@@ -227,11 +228,11 @@ class Accounts:
             accounts.set_member(connection, group.id, account.id, is_owner=is_owner, now=now)
             access.note_changes(connection, [account_subject(account.id)], now=now)
             entry = Entry("member.set", target=f"{organization}: {name} {'owner' if is_owner else 'member'}")
-            audit.append(connection, actor, [entry], now=now)
+            audit.append(connection, actor_of(by), [entry], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def remove_member(self, organization: str, name: str, actor: Actor) -> None:
+    async def remove_member(self, organization: str, name: str, by: By) -> None:
         """Take a user out of an organization: out of its teams, and with every role in it. Raises AccountInvalid for
         the last owner."""
 
@@ -243,11 +244,11 @@ class Accounts:
                 raise AccountUnknown(f"{name} is no member of {organization}")
             grants.remove_in_namespace(connection, account.id, group.id)
             access.note_changes(connection, [account_subject(account.id)], now=now)
-            audit.append(connection, actor, [Entry("member.removed", target=f"{organization}: {name}")], now=now)
+            audit.append(connection, actor_of(by), [Entry("member.removed", target=f"{organization}: {name}")], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def add_team(self, organization: str, team: str, actor: Actor) -> None:
+    async def add_team(self, organization: str, team: str, by: By) -> None:
         """Add a team. Raises AccountNameInvalid."""
         checked = AccountName.parse(team)
         if "+" in checked:
@@ -257,11 +258,11 @@ class Accounts:
             group = existing(connection, organization, ORGANIZATION)
             if not accounts.add_team(connection, group.id, checked, now=now):
                 raise AccountInvalid(f"{organization} has a team {team} already")
-            audit.append(connection, actor, [Entry("team.added", target=f"{organization}/{team}")], now=now)
+            audit.append(connection, actor_of(by), [Entry("team.added", target=f"{organization}/{team}")], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def remove_team(self, organization: str, team: str, actor: Actor) -> None:
+    async def remove_team(self, organization: str, team: str, by: By) -> None:
         """Remove a team and the roles that were given to it."""
 
         def change(connection: Connection, now: int) -> None:
@@ -270,11 +271,11 @@ class Accounts:
             # A team may have roles anywhere, so what changes is everything for its members.
             access.note_changes(connection, map(account_subject, accounts.in_team(connection, team_id)), now=now)
             accounts.remove_team(connection, team_id)
-            audit.append(connection, actor, [Entry("team.removed", target=f"{organization}/{team}")], now=now)
+            audit.append(connection, actor_of(by), [Entry("team.removed", target=f"{organization}/{team}")], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def set_in_team(self, place: tuple[str, str], name: str, actor: Actor, *, is_in: bool) -> None:
+    async def set_in_team(self, place: tuple[str, str], name: str, by: By, *, is_in: bool) -> None:
         """Put a member or robot of an organization into one of its teams (`place`: organization, team), or take it out.
         Raises AccountInvalid for somebody else."""
         organization, team = place
@@ -292,22 +293,15 @@ class Accounts:
                 raise AccountUnknown(f"{name} is not in {organization}/{team}")
             access.note_changes(connection, [account_subject(account.id)], now=now)
             action = "team.joined" if is_in else "team.left"
-            audit.append(connection, actor, [Entry(action, target=f"{organization}/{team}: {name}")], now=now)
+            audit.append(connection, actor_of(by), [Entry(action, target=f"{organization}/{team}: {name}")], now=now)
 
-        await self._write(change)
+        await self._write(by, change)
 
-    async def _add(self, new: NewAccount, actor: Actor) -> None:
-        await self._write(lambda connection, now: _add(connection, new, actor, now=now))
+    async def _add(self, new: NewAccount, by: By) -> None:
+        await self._write(by, lambda connection, now: _add(connection, new, by, now=now))
 
-    async def _write(self, change: Callable[[Connection, int], T]) -> T:
-        """One after the other: whether somebody is the last admin or owner, or a name is free, holds until the end."""
-        now = self.clock()
-
-        def locked(connection: Connection) -> T:
-            access.lock_changes(connection)
-            return change(connection, now)
-
-        return await self.database.write(locked)
+    async def _write(self, by: By, change: Callable[[Connection, int], T]) -> T:
+        return await administration.change(self.database, self.clock, by, change)
 
 
 def existing(connection: Connection, name: str, kind: str | None = None) -> Account:
@@ -326,13 +320,13 @@ def existing_team(connection: Connection, organization_id: int, name: str) -> in
     return team_id
 
 
-def _add(connection: Connection, new: NewAccount, actor: Actor, *, now: int) -> int:
+def _add(connection: Connection, new: NewAccount, by: By, *, now: int) -> int:
     account_id = accounts.add(connection, new, now=now)
     if account_id is None:
         raise AccountNameInvalid(
             f"the name {new.name} is taken, or was, or looks like one that is; names are never given out twice"
         )
-    audit.append(connection, actor, [Entry(f"{new.kind}.added", target=new.name)], now=now)
+    audit.append(connection, actor_of(by), [Entry(f"{new.kind}.added", target=new.name)], now=now)
     return account_id
 
 

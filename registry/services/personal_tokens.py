@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from registry.auth import opaque
 from registry.auth.opaque import TokenKind
-from registry.core.access import Actor, TokenLimits, credential_subject
+from registry.core.access import TokenLimits, credential_subject
 from registry.core.errors import AccountInvalid, AccountUnknown, InvalidRequest
 from registry.core.limits import TOKENS_PER_ACCOUNT
 from registry.core.names import RepositoryName
@@ -14,6 +14,7 @@ from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.tokens import NewToken, StoredToken
 from registry.services.accounts import existing
+from registry.services.administration import By, actor_of
 from registry.services.clock import Clock
 
 NAME_MAX_CHARS = 100
@@ -28,7 +29,7 @@ class PersonalTokens:
     clock: Clock
 
     async def create(
-        self, account: str, name: str, limits: TokenLimits, actor: Actor, *, life_s: int | None
+        self, account: str, name: str, limits: TokenLimits, by: By, *, life_s: int | None
     ) -> tuple[int, str]:
         """Make a token; returns its id and the secret, which is not kept. `life_s` None: it never ends. Raises
         InvalidRequest, AccountInvalid."""
@@ -49,7 +50,7 @@ class PersonalTokens:
             new = NewToken(owner.id, tokens.PERSONAL, name, opaque.hashed(secret), limits, expires_at)
             token_id = tokens.add(connection, new, now=now)
             entry = Entry("token.created", target=f"{account}: {token_id} {name}")
-            audit.append(connection, actor, [entry], now=now)
+            audit.append(connection, actor_of(by), [entry], now=now)
             return token_id
 
         return await self.database.write(add), secret
@@ -64,7 +65,7 @@ class PersonalTokens:
 
         return await self.database.read(read)
 
-    async def revoke(self, token_id: int, actor: Actor) -> None:
+    async def revoke(self, token_id: int, by: By) -> None:
         """End a token, and the logins that were begun with it."""
         now = self.clock()
 
@@ -78,7 +79,7 @@ class PersonalTokens:
             gone = tokens.remove(connection, [token_id])
             access.note_changes(connection, map(credential_subject, gone), now=now)
             entry = Entry("token.revoked", target=f"{token.account_name}: {token_id} {token.name}")
-            audit.append(connection, actor, [entry], now=now)
+            audit.append(connection, actor_of(by), [entry], now=now)
 
         await self.database.write(remove)
 

@@ -88,6 +88,24 @@ def test_lists_agree_with_the_rule(make: Callable[[Drawn], Engine], seed: int) -
     engine.dispose()
 
 
+@pytest.mark.parametrize("seed", range(WORLDS))
+def test_a_former_name_is_as_good_as_the_name(make: Callable[[Drawn], Engine], seed: int) -> None:
+    """SEC-022: by a former name a repository can be reached by exactly those who reach it by the name that it has,
+    wherever the former one is; and what making one is decided by does not look at what is there."""
+    drawn = by_chance(random.Random(seed))
+    engine = make(drawn)
+    with engine.connect() as connection:
+        for account_id in (None, *drawn.active):
+            for was, name in drawn.former.items():
+                facts = access.facts(connection, account_id, was)
+                assert facts == access.facts(connection, account_id, name)
+                assert facts.repository_id is not None
+                new = access.facts_of_new(connection, account_id, name)
+                free = RepositoryName(f"{name.namespace}/free") if name.namespace else RepositoryName("free")
+                assert new == access.facts(connection, account_id, free)
+    engine.dispose()
+
+
 def test_the_worlds_are_worth_comparing() -> None:
     """The comparison is of something: over all worlds there are all kinds of roles, and lists neither empty nor whole
     are the rule."""
@@ -96,6 +114,7 @@ def test_the_worlds_are_worth_comparing() -> None:
     for key in ("account_id", "team_id", "repository_id", "namespace_id"):
         assert sum(row[key] is not None for row in roles) > WORLDS
     assert sum(row["is_owner"] for world in drawn for row in world.rows.get("members", [])) > WORLDS
+    assert sum(len(world.former) for world in drawn) > WORLDS
     assert any(row["is_admin"] for world in drawn for row in world.rows["accounts"])
 
 
@@ -136,6 +155,7 @@ CALLS = {
     "facts of an admin": facts_of(ADMIN, "big/a00000"),
     "facts of anybody": facts_of(None, "other/p0"),
     "facts of a missing repository": facts_of(MEMBER, "big/none"),
+    "facts of a member by a former name": facts_of(MEMBER, "big/was00000"),
     "page of a member": page_of(MEMBER),
     "page of an admin": page_of(ADMIN),
     "page of anybody": page_of(None),

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from registry.core.digest import Digest
 from registry.core.manifest import OCI_MANIFEST
 from registry.core.names import Reference, RepositoryName, Tag
-from registry.metadata import access, accounts, blobs, manifests, repositories, tags, tokens
+from registry.metadata import access, accounts, aliases, blobs, manifests, repositories, tags, tokens
 from registry.metadata.manifests import ReferrersQuery
 from registry.metadata.schema import blobs as blob_rows
 from registry.metadata.schema import manifest_blobs, objects, repository_blobs
@@ -107,6 +107,9 @@ CALLS: dict[str, Callable[[Connection], object]] = {
     "referrers": lambda c: manifests.referrers(c, FULL, ReferrersQuery(SUBJECT, [], MANY * 10 + 5000, PAGE, 4_000_000)),
     "repository by name": lambda c: repositories.find(c, RepositoryName.parse("big/a05000")),
     "facts of a member": facts_of(MEMBER, "big/a05000"),
+    "repository by a former name": lambda c: repositories.get(c, RepositoryName.parse("big/was05000")),
+    "facts of a member by a former name": facts_of(MEMBER, "big/was05000"),
+    "former names": lambda c: aliases.of(c, 5000),
     "facts of an owner": facts_of(OWNER, "big/a05000"),
     "facts of anybody": facts_of(None, "other/p0"),
     "catalog of a member": page_of(MEMBER),

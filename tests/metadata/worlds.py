@@ -20,6 +20,7 @@ from registry.metadata.schema import (
     members,
     objects,
     repositories,
+    repository_aliases,
     repository_blobs,
     team_members,
     teams,
@@ -42,6 +43,8 @@ class Drawn:
     """Every name, whether there is such a repository or not."""
     full: set[RepositoryName] = field(default_factory=set)
     """Those that hold a manifest."""
+    former: dict[RepositoryName, RepositoryName] = field(default_factory=dict)
+    """Former names, and those that the repositories have now."""
     holders: dict[bytes, set[RepositoryName]] = field(default_factory=dict)
     """Which repositories hold a blob, by its packed digest."""
 
@@ -61,6 +64,7 @@ class Drawn:
             teams,
             team_members,
             repositories,
+            repository_aliases,
             grants,
             objects,
             blobs,
@@ -169,6 +173,10 @@ def _repositories(drawn: Drawn, rng: random.Random, owners: dict[str, int]) -> l
         shown = f":deleted:{text}" if is_deleted else text
         number = drawn.repository(shown, namespace_id, visibility, deleted_at=NOW if is_deleted else None)
         found.append(number)
+        if not is_deleted and rng.random() < 0.3:
+            was = RepositoryName(f"{rng.choice(NAMESPACES)}/was{number}")
+            drawn.add(repository_aliases, name=was, repository_id=number, created_at=NOW)
+            drawn.former[was] = name
         if rng.random() < 0.8:
             drawn.manifest(number)
             drawn.full |= set() if is_deleted else {name}
@@ -207,7 +215,9 @@ def of_size(count: int, people: int) -> Drawn:
         drawn.add(members, organization_id=organization_id, account_id=who, is_owner=is_owner, created_at=NOW)
     drawn.add(team_members, team_id=team_id, account_id=MEMBER, created_at=NOW)
     for number in range(count):
-        drawn.manifest(drawn.repository(f"big/a{number:05}", organization_id, Visibility.PRIVATE))
+        repository_id = drawn.repository(f"big/a{number:05}", organization_id, Visibility.PRIVATE)
+        drawn.manifest(repository_id)
+        drawn.add(repository_aliases, name=f"big/was{number:05}", repository_id=repository_id, created_at=NOW)
     for number in range(_HERS):
         drawn.manifest(drawn.repository(f"other/p{number}", other_id, Visibility.PUBLIC))
     step = count // _HERS

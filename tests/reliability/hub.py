@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from registry.auth.passwords import Passwords
-from registry.core.access import Actor, Role, TokenLimits, TokenScope, Visibility
+from registry.core.access import Actor, RepositoryAccess, Role, TokenLimits, TokenScope, Visibility
 from registry.core.names import RepositoryName
 from registry.metadata.sqlite import SqliteDatabase
 from registry.services.accounts import Accounts
@@ -123,11 +123,19 @@ class Desk:
 
     def show(self, name: str, visibility: Visibility) -> None:
         """Let everybody pull a repository, or no longer."""
-        self.run(self.repositories.set_visibility(RepositoryName(name), visibility, ADMIN))
+        self.run(self.repositories.set_visibility(self.way_in(name), visibility))
+
+    def way_in(self, name: str) -> RepositoryAccess:
+        """What the services want to be shown for a repository."""
+        return self.run(self.repositories.entry(RepositoryName(name), ADMIN))
+
+    def move(self, name: str, new: str) -> None:
+        """Give a repository another name, here or in another namespace."""
+        self.run(self.repositories.move(self.way_in(name), RepositoryName(new), None))
 
     def delete(self, name: str) -> None:
         """Delete a repository."""
-        self.run(self.repositories.delete(RepositoryName(name), ADMIN))
+        self.run(self.repositories.delete(self.way_in(name)))
 
 
 StartRegistry = Callable[..., Registry]

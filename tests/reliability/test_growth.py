@@ -144,8 +144,7 @@ def put(connection: Connection, number: int, names: list[str]) -> None:
     """What a PUT of a manifest does in its transaction, but for the outbox."""
     manifest = manifest_rules.parse(payload(number), OCI_INDEX)
     digest = Digest.of(manifest.payload)
-    held, _ = repositories.ensure(connection, way_in(connection), now=NOW)
-    repository_id = held.id
+    repository_id = repositories.ensure(connection, way_in(connection), now=NOW)[0].id
     listing = Listing([], None)
     added = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=NOW)
     manifests.measure(connection, added[0], manifest)
@@ -173,6 +172,14 @@ def remove_a_manifest(connection: Connection) -> None:
     tags.remove(connection, repository(connection), tags.of_manifest(connection, manifest_id), now=NOW)
     manifests.protect_blobs(connection, [manifest_id], until=NOW)
     manifests.remove(connection, manifest_id)
+
+
+def rename(connection: Connection) -> None:
+    """A new name, and the old one again."""
+    for new in (RepositoryName("growth/other"), NAME):
+        found = repositories.get(connection, NAME)
+        assert found is not None
+        assert repositories.rename(connection, found, new, now=NOW)
 
 
 WORK: dict[str, Call] = {
@@ -212,6 +219,8 @@ PLANNED: dict[Callable[..., object], Call] = {
         connection, way_in(connection, RepositoryName.parse("new")), now=NOW
     ),
     repositories.get: lambda connection: repositories.get(connection, NAME),
+    repositories.by_id: lambda connection: repositories.by_id(connection, 1),
+    repositories.rename: rename,
     repositories.page: lambda connection: repositories.page(connection, after="", count=10, prefix="a"),
     repositories.set_visibility: lambda connection: repositories.set_visibility(connection, 1, Visibility.PRIVATE),
     repositories.assign: lambda connection: repositories.assign(connection, 1, None),

@@ -370,7 +370,7 @@ def give_to_the_instance(case: Case) -> Change:
     shown = case.user()
     push(case.pair.servers[0], shown, name)
     holder = case.pair.holder(shown, name)
-    return holder, lambda: case.desk.run(case.desk.repositories.assign(RepositoryName(name), None, ADMIN))
+    return holder, lambda: case.desk.run(case.desk.repositories.assign(case.desk.way_in(name), None))
 
 
 CHANGES = [

@@ -49,6 +49,7 @@ STEPS = 25
 ATTEMPTS = 50
 CONTENTS = [b"layer %d" % number for number in range(6)]
 NAMES = [RepositoryName(f"acme/app{number}") for number in range(3)]
+SPARE_NAMES = [RepositoryName("acme/spare0"), RepositoryName("acme/spare1")]
 TAGS = ("v1", "v2", "latest")
 TEAMS = ("red", "blue")
 PEOPLE = ("ann", "ben", "cid", "dan")
@@ -196,7 +197,19 @@ async def look(site: Site, node: House, rng: random.Random) -> None:
 
 async def delete_repository(site: Site, node: House, rng: random.Random) -> None:
     """All of it."""
-    await site.repositories(node).delete(rng.choice(NAMES), ADMIN)
+    admin = site.repositories(node)
+    await admin.delete(await admin.entry(rng.choice(NAMES), ADMIN))
+
+
+async def rename_repository(site: Site, node: House, rng: random.Random) -> None:
+    """To a name that is free, or was another one's a moment ago; or a former name is given up."""
+    admin = site.repositories(node)
+    name, other = rng.sample([*NAMES, *SPARE_NAMES], k=2)
+    target = await admin.entry(name, ADMIN)
+    if rng.random() < 0.6:
+        await admin.move(target, other, None)
+    else:
+        await admin.remove_alias(target, other)
 
 
 async def collect(site: Site, node: House, rng: random.Random) -> None:
@@ -230,7 +243,7 @@ async def change_role(site: Site, node: House, rng: random.Random) -> None:
     """A role is given or taken, a repository shown or hidden."""
     admin, name = site.repositories(node), rng.choice(NAMES)
     if rng.random() < 0.3:
-        await admin.set_visibility(name, rng.choice(list(Visibility)), ADMIN)
+        await admin.set_visibility(await admin.entry(name, ADMIN), rng.choice(list(Visibility)))
         return
     holder = rng.choice([*PEOPLE, *(f"team:acme/{team}" for team in TEAMS)])
     await admin.give(rng.choice([name, "acme/*"]), holder, rng.choice(list(Role)), ADMIN)
@@ -249,6 +262,8 @@ ALL_STEPS: tuple[Step, ...] = (
     delete_blob,
     look,
     delete_repository,
+    rename_repository,
+    rename_repository,
     collect,
     change_team,
     change_member,
@@ -285,6 +300,7 @@ BROKEN = {
             WHERE n.repository_id = h.repository_id AND n.name = h.name AND n.version > h.version)
         AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.repository_id = h.repository_id AND t.name = h.name)""",
     "a repository that is deleted and still there": "SELECT id FROM repositories WHERE deleted_at IS NOT NULL",
+    "a former name that a repository has": "SELECT name FROM repository_aliases JOIN repositories USING (name)",
     "an organization without an owner": """
         SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM members WHERE is_owner)""",
     "an instance without an admin": "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE is_admin)",
@@ -386,8 +402,8 @@ async def test_one_repository_of_a_name(backend: Backend) -> None:
     opened = await house.at(NAMES[0])
 
     def ensure(connection: Connection) -> tuple[int, bool]:
-        held, is_made = repositories.ensure(connection, opened, now=1)
-        return held.id, is_made
+        repository, is_made = repositories.ensure(connection, opened, now=1)
+        return repository.id, is_made
 
     found = await asyncio.gather(*(house.database.write(ensure) for _ in range(ATTEMPTS)))
     assert len({repository_id for repository_id, _ in found}) == 1
