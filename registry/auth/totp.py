@@ -38,8 +38,7 @@ def step_at(now_ms: int) -> int:
 
 
 def matching_step(secret: bytes, given: str, *, now_ms: int, used_step: int) -> int | None:
-    """The step whose code was given, None for a wrong one. Nothing up to `used_step`, the last one that was used, counts
-    again."""
+    """The step whose code was given, None for a wrong one. Nothing up to `used_step`, the last one used, counts."""
     plain = "".join(given.split())
     if _FORM.fullmatch(plain) is None:
         return None
