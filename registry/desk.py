@@ -16,8 +16,10 @@ from registry.options import existing_stores, opened, read_settings
 
 if TYPE_CHECKING:
     from registry.app import Stores
-    from registry.core.access import Actor
+    from registry.core.access import Actor, Permit
     from registry.services.accounts import Accounts
+    from registry.services.groups import Groups
+    from registry.services.identities import Identities
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
 
@@ -33,7 +35,16 @@ class Desk:
     accounts: "Accounts"
     repositories: "Repositories"
     tokens: "PersonalTokens"
+    identities: "Identities"
+    groups: "Groups"
     actor: "Actor"
+
+    @property
+    def permit(self) -> "Permit":
+        """Who holds the database needs to ask nobody."""
+        from registry.core.access import Permit
+
+        return Permit(self.actor)
 
 
 def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
@@ -41,6 +52,8 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
     from registry.auth.passwords import Passwords
     from registry.core.access import Actor
     from registry.services.accounts import Accounts
+    from registry.services.groups import Groups
+    from registry.services.identities import Identities
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
 
@@ -53,6 +66,8 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
         Accounts(stores.database, passwords, stores.clock),
         Repositories(stores.database, stores.clock, settings.lease_s * 1000),
         PersonalTokens(stores.database, stores.clock),
+        Identities(stores.database, stores.clock),
+        Groups(stores.database, stores.clock),
         Actor(None, _system_user(), "command line"),
     )
 

@@ -48,14 +48,11 @@ OWNERS = {
     "urllib3": {"blobstore", "auth"},
     "rehashes": {"blobstore"},
     "jwt": {"auth"},
-<<<<<<< HEAD
     "jinja2": {"api"},
     "markupsafe": {"api"},
     "markdown_it": {"api"},
     "nh3": {"api"},
-=======
     "segno": {"auth"},
->>>>>>> 55dc6f9 (Signing in at an identity provider: discovery, code with PKCE, ID tokens)
 }
 """Packages that belong to one room."""
 

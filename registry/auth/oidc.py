@@ -7,8 +7,8 @@ registry starts without its provider. Source: OpenID Connect Core and Discovery,
 import asyncio
 import base64
 import hashlib
+import hmac
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -17,7 +17,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from registry.auth import id_tokens
 from registry.auth.id_tokens import LEEWAY_S, Expected, IdTokenInvalid, KeyMissing, ProviderKey
-from registry.auth.oidc_http import ProviderAnswer, ProviderHttp, is_loopback, url_problem
+from registry.auth.issuers import is_loopback, url_problem
+from registry.auth.oidc_http import ProviderAnswer, ProviderHttp
 from registry.core.errors import ProviderFailed, SignInRefused
 
 DESCRIPTION_KEPT_S = 3600.0
@@ -44,25 +45,29 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One sign-in that has begun: what only this registry knows until the provider answers. Kept sealed."""
+    """One sign-in that has begun. `began_s` in seconds since 1970 UTC; `proves`: somebody who is signed in shows again
+    who it is."""
 
     redirect_uri: str
-    nonce: str
-    verifier: str
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
     began_s: float
     proves: bool = False
-    """Whether somebody who is signed in shows again who it is."""
 
     @classmethod
-    def begin(cls, redirect_uri: str, *, now_s: float, proves: bool = False) -> "Attempt":
-        """A new one."""
-        return cls(redirect_uri, secrets.token_urlsafe(32), secrets.token_urlsafe(48), now_s, proves)
+    def of(cls, browser: str, number: str, redirect_uri: str, *, began_s: float, proves: bool = False) -> "Attempt":
+        """The sign-in with this number, of the browser that holds this secret: nobody else can finish it, whatever of
+        it is seen on the way."""
+        nonce, verifier = (
+            _base64(hmac.digest(browser.encode(), f"{purpose}:{number}".encode(), hashlib.sha256))
+            for purpose in ("nonce", "verifier")
+        )
+        return cls(redirect_uri, nonce, verifier, began_s, proves)
 
     @property
     def challenge(self) -> str:
         """What is told of `verifier` before it is needed."""
-        digest = hashlib.sha256(self.verifier.encode("ascii")).digest()
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+        return _base64(hashlib.sha256(self.verifier.encode("ascii")).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +91,6 @@ class _Description:
     jwks: str
     userinfo: str | None
     secret_in_body: bool
-
-
-def issuer_problem(issuer: str) -> str | None:
-    """Why this cannot be the issuer of a provider, None if it can."""
-    problem = url_problem(issuer, may_be_plain=True)
-    if problem is None and "?" in issuer:
-        return "must be https://<host>/<path>"
-    return problem
 
 
 class Provider:
@@ -312,6 +309,10 @@ class Provider:
         """What is wrong is for the log: who signs in cannot help it."""
         self._log.error("a single sign-on failed, because of the identity provider: %s", reason)
         return _failed()
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def _failed() -> ProviderFailed:

@@ -11,11 +11,11 @@ import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from registry.auth.issuers import url_problem
 from registry.core.errors import ProviderFailed, TooManyRequests
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ READ_TIMEOUT_S = 5.0
 """Between two bytes."""
 TOTAL_TIMEOUT_S = 15.0
 ANSWER_MAX_BYTES = 1024 * 1024
-URL_MAX_CHARS = 2048
 _THREADS = 4
 _WAITING_MAX = 64
 _PIECE_BYTES = 64 * 1024
@@ -40,36 +39,6 @@ class ProviderAnswer:
 
     status: int
     content: dict[str, Any]
-
-
-def url_problem(url: str, *, may_be_plain: bool) -> str | None:
-    """Why nothing is sent to this URL, None if it is fine. `may_be_plain`: http to loopback will do."""
-    if (
-        len(url) > URL_MAX_CHARS
-        or not url.isascii()
-        or any(character <= " " or character in "\\\x7f" for character in url)
-    ):
-        return "is not a URL"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL"
-    if parts.username is not None or parts.password is not None:
-        return "must not hold a user or a password"
-    if not host or parts.fragment:
-        return "must be https://<host>/<path>"
-    if parts.scheme == "https" or (parts.scheme == "http" and may_be_plain and is_loopback(host)):
-        return None
-    return "must begin with https://; http:// is for a provider on this machine alone"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can be meant by a host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class ProviderHttp:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,14 +17,20 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from registry.auth import oidc
-from registry.auth.oidc import Attempt, Client, Person, Provider, issuer_problem
-from registry.auth.oidc_http import ANSWER_MAX_BYTES, ProviderHttp, url_problem
+from registry.auth.issuers import issuer_problem, url_problem
+from registry.auth.oidc import Attempt, Client, Person, Provider
+from registry.auth.oidc_http import ANSWER_MAX_BYTES, ProviderHttp
 from registry.core.errors import ProviderFailed, RegistryError, SignInRefused
 from tests.backends.oidc import CLIENT_ID, CLIENT_SECRET, Canned, Claims, IdentityProvider, Key, real_provider
 
 pytestmark = pytest.mark.anyio
 BACK = "https://hub.example.com/sign-in/callback"
 ALICE: Claims = {"preferred_username": "alice", "email": "alice@example.com", "groups": ["developers", "ops"]}
+
+
+def new_attempt(ahead_s: float = 0.0, *, proves: bool = False) -> Attempt:
+    """One of a browser of its own."""
+    return Attempt.of(secrets.token_urlsafe(32), "1", BACK, began_s=time() + ahead_s, proves=proves)
 
 
 @dataclass
@@ -46,7 +53,7 @@ class Signing:
 
     async def begin(self, subject: str = "1", *, proves: bool = False) -> tuple[str, Attempt]:
         """Somebody signs in there; returns the code that comes back."""
-        attempt = Attempt.begin(BACK, now_s=time() + self.ahead_s, proves=proves)
+        attempt = new_attempt(self.ahead_s, proves=proves)
         address = await self.provider.address(attempt, "the state")
         place, query = await asyncio.to_thread(self.there.sign_in, address, subject)
         assert place == BACK and query["state"] == "the state"
@@ -108,7 +115,7 @@ async def test_the_secret_may_have_to_be_in_the_form(signing: Signing) -> None:
 
 async def test_the_address_to_sign_in(signing: Signing) -> None:
     """Everything that protects the sign-in is asked for, the verifier is not shown, and no two are alike."""
-    begun = [Attempt.begin(BACK, now_s=time()) for _ in range(2)]
+    begun = [new_attempt() for _ in range(2)]
     addresses = [await signing.provider.address(attempt, "s&code=x") for attempt in begun]
     fields = [parse_qs(urlsplit(address).query, strict_parsing=True) for address in addresses]
     assert fields[0]["theme"] == ["plain"] and fields[0]["state"] == ["s&code=x"] and "code" not in fields[0]
@@ -121,7 +128,7 @@ async def test_a_code_counts_once_and_with_its_verifier_only(signing: Signing) -
     """SEC-065, RFC 7636: a code that somebody else has seen is of no use, and neither is a second time."""
     code, attempt = await signing.begin()
     with pytest.raises(SignInRefused):
-        await signing.provider.person(code, Attempt.begin(BACK, now_s=time()))
+        await signing.provider.person(code, new_attempt())
     code, attempt = await signing.begin()
     assert (await signing.provider.person(code, attempt)).subject == "1"
     with pytest.raises(SignInRefused, match="begin again"):
@@ -383,7 +390,7 @@ async def test_a_provider_that_is_down(signing: Signing, caplog: pytest.LogCaptu
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
             with pytest.raises(ProviderFailed):
-                await signing.provider.address(Attempt.begin(BACK, now_s=time()), "state")
+                await signing.provider.address(new_attempt(), "state")
     assert "cannot be reached: " in reasons(caplog)
     assert len(caplog.records) == 1
 
@@ -407,7 +414,7 @@ async def test_descriptions_that_are_not_taken(
     body = json.dumps({**signing.there.description(), **change}).encode()
     signing.there.canned["/.well-known/openid-configuration"] = Canned(200, body)
     with caplog.at_level(logging.ERROR), pytest.raises(ProviderFailed):
-        await signing.provider.address(Attempt.begin(BACK, now_s=time()), "state")
+        await signing.provider.address(new_attempt(), "state")
     assert why in reasons(caplog)
 
 
@@ -490,7 +497,7 @@ async def test_a_real_provider(tmp_path: Path) -> None:
         client = Client(there.issuer, there.client_id, there.client_secret, groups_claim=there.groups_claim)
         provider = Provider(client, time)
         for proves in (False, True):
-            attempt = Attempt.begin(BACK, now_s=time(), proves=proves)
+            attempt = new_attempt(proves=proves)
             address = await provider.address(attempt, "state")
             place, query = await asyncio.to_thread(there.sign_in, address, "alice")
             assert place == BACK and query["state"] == "state"
