@@ -166,6 +166,69 @@ def user_visibility(name: str, visibility: str, **flags: Any) -> None:
     click.echo(f"new repositories of {name} are {visibility}")
 
 
+# Signing in
+
+
+@user.command("sign-out")
+@click.argument("name")
+@store_options
+def user_sign_out(name: str, **flags: Any) -> None:
+    """Sign a user out of every browser."""
+    count = at_desk(flags, lambda desk: desk.accounts.sign_out(name, desk.actor))
+    click.echo(f"{count} sessions of {name} ended")
+
+
+_simple(
+    user,
+    "remove-second-factor",
+    "Take the second factor off a user who has lost it, and the recovery codes too.",
+    lambda desk, name: desk.accounts.take_off_second_factor(name, desk.actor),
+)
+
+
+@user.command("identities")
+@click.argument("name")
+@as_json_option
+@store_options
+def user_identities(name: str, as_json: bool, **flags: Any) -> None:
+    """Print who a user is at the identity provider."""
+    found = at_desk(flags, lambda desk: desk.identities.of(name))
+    rows = (
+        {"issuer": one.issuer, "subject": one.subject, "called": one.name, "used": shown_time(one.used_at)}
+        for one in found
+    )
+    print_rows(rows, as_json=as_json)
+
+
+@user.command("link")
+@click.argument("name")
+@click.argument("subject")
+@store_options
+def user_link(name: str, subject: str, **flags: Any) -> None:
+    """Let somebody of the identity provider sign in to a user's account: SUBJECT is the claim `sub` of the person.
+
+    Its password is for pages alone then; clients use tokens.
+    """
+
+    async def link(desk: Desk) -> None:
+        from registry.services.identities import Somebody
+
+        if desk.settings.oidc_issuer is None:
+            fail("there is no single sign-on: oidc_issuer is not set")
+        await desk.identities.link(name, Somebody(desk.settings.oidc_issuer, subject, subject), desk.permit)
+
+    at_desk(flags, link)
+    click.echo(f"{name} is linked")
+
+
+_simple(
+    user,
+    "unlink",
+    "Let nobody of the identity provider sign in to a user's account any more.",
+    lambda desk, name: desk.identities.unlink(name, desk.permit, needs_password=False),
+)
+
+
 # Organizations, teams, robots
 
 
@@ -288,6 +351,18 @@ def team_leave(organization: str, name: str, member: str, **flags: Any) -> None:
     """Take somebody out of a team."""
     at_desk(flags, lambda desk: desk.accounts.set_in_team((organization, name), member, desk.actor, is_in=False))
     click.echo(f"{member} is out of {organization}/{name}")
+
+
+@team.command("group")
+@click.argument("organization")
+@click.argument("name")
+@click.argument("group", required=False)
+@store_options
+def team_group(organization: str, name: str, group: str | None, **flags: Any) -> None:
+    """Let a team stand for a GROUP of the identity provider: who signs in there is in the team exactly if it is in the
+    group. Without GROUP it is a team like others again."""
+    at_desk(flags, lambda desk: desk.groups.set_group((organization, name), group, desk.permit))
+    click.echo(f"{organization}/{name} stands for " + (f"the group {group}" if group else "no group"))
 
 
 @click.group()

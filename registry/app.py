@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from registry import __version__
@@ -51,7 +52,10 @@ from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
 from registry.services.counting import Counting
+from registry.services.entrance import Entrance
 from registry.services.first_admin import FirstAdmin
+from registry.services.groups import Groups
+from registry.services.identities import Identities
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
@@ -59,11 +63,18 @@ from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Push, References
 from registry.services.remove import Remove
+from registry.services.second_factor import SecondFactor
+from registry.services.sessions import SessionLimits, Sessions
+from registry.services.sign_in import SignIn
+from registry.services.single_sign_on import SingleSignOn
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
 from registry.services.traffic import Traffic
 from registry.services.transfers import Transfers
 from registry.services.uploads import Uploads
+
+if TYPE_CHECKING:
+    from registry.auth.oidc import Provider
 
 ADMIN_PASSWORD_FILE = "admin-password"  # noqa: S105 - the name of a file
 
@@ -251,6 +262,29 @@ def make_first_keys_and_admin(settings: Settings, stores: Stores) -> FirstAdmin 
     return asyncio.run(make())
 
 
+def provider_of(settings: Settings, clock: Clock) -> "Provider | None":
+    """The identity provider of these settings, which is not asked yet. Raises OSError for the file of its secret."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    from registry.auth.oidc import Client, Provider
+
+    secret = None
+    if settings.oidc_client_secret_file is not None:
+        secret = _text_of(settings.oidc_client_secret_file, "--oidc-client-secret-file").strip()
+        if not secret or not secret.isascii() or not secret.isprintable():
+            path = settings.oidc_client_secret_file
+            raise sealing.SecretUnusable(f"{path} holds no client secret (see --oidc-client-secret-file)")
+    client = Client(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        secret,
+        settings.oidc_scopes,
+        settings.oidc_name_claim,
+        settings.oidc_groups_claim,
+    )
+    return Provider(client, lambda: clock() / 1000)
+
+
 def graces_of(settings: Settings) -> Graces:
     """How long background work leaves things alone, by these settings."""
     return Graces(
@@ -259,6 +293,7 @@ def graces_of(settings: Settings) -> Graces:
         removal_grace_ms=settings.removal_grace_s * 1000,
         collect_interval_ms=settings.collect_interval_s * 1000,
         login_window_ms=settings.login_window_s * 1000,
+        session_idle_ms=settings.session_idle_s * 1000,
     )
 
 
@@ -336,7 +371,7 @@ class Application:
         await self._house.counting.stop()
         for task in self._running:
             task.cancel()
-        self._house.passwords.close()
+        self._house.close()
         await self._stores.close()
         self._log.info("stopped")
 
@@ -357,8 +392,8 @@ class House:
         self.changes = Changes(database)
         self.passwords = Passwords()
         # Where access is open nothing is signed, and no secret is needed.
-        unused = Keys(database, sealing.InstanceSecret(b""), self._clock)
-        self._keys = unused if settings.open else keys_of(settings, database, self._clock)
+        secret = sealing.InstanceSecret(b"") if settings.open else sealing.load(settings.secret_path)
+        self._keys = Keys(database, secret, self._clock)
         self.changes.on_change.append(self._keys.forget)
         self._parties = Parties(self._origins.issuer, tuple(self._origins.services))
         self._access = Access(
@@ -370,7 +405,16 @@ class House:
         limits = LoginLimits(
             settings.login_failures_per_account, settings.login_failures_per_address, settings.login_window_s * 1000
         )
-        self._login = Login(database, self.changes, self.passwords, self._clock, limits)
+        self._login = Login(
+            database,
+            self.changes,
+            self.passwords,
+            self._clock,
+            limits,
+            only_admins_have_passwords=settings.oidc_only,
+        )
+        self._provider = provider_of(settings, self._clock)
+        self.entrance = self._open_entrance(secret)
         tickets = Tickets(self.changes, self._keys, self._parties, self._clock)
         self._callers = Callers(self._login, tickets, self._limit, is_open=settings.open)
         ignored = Ignored(settings.pulls_ignore_users, settings.pulls_ignore_agents)
@@ -380,6 +424,39 @@ class House:
             Traffic(self._clock),
             every_s=settings.pulls_flush_s,
             observer=metrics.counting,
+        )
+
+    def close(self) -> None:
+        """End its threads. Idempotent."""
+        self.passwords.close()
+        if self._provider is not None:
+            self._provider.close()
+
+    def _open_entrance(self, secret: sealing.InstanceSecret) -> Entrance:
+        settings, database, clock = self.settings, self._database, self._clock
+        session_limits = SessionLimits(settings.session_idle_s * 1000, settings.session_ttl_s * 1000)
+        sessions = Sessions(database, self.changes, self._login.attempts, clock, session_limits)
+        second_factor = SecondFactor(database, secret, self._login.attempts, sessions, clock)
+        groups = Groups(database, clock, settings.oidc_admin_group)
+        single_sign_on = None
+        if self._provider is not None:
+            single_sign_on = SingleSignOn(
+                database,
+                self._provider,
+                secret,
+                clock,
+                sessions=sessions,
+                groups=groups,
+                signs_up=settings.oidc_sign_up,
+            )
+        return Entrance(
+            SignIn(self._login, sessions, second_factor),
+            sessions,
+            second_factor,
+            Identities(database, clock),
+            groups,
+            single_sign_on,
+            settings.oidc_only,
         )
 
     def services(self) -> Services:
@@ -410,7 +487,7 @@ class House:
 
     def hub_services(self) -> HubServices:
         """What the hub's API calls."""
-        browsers = Browsers(self._origins, NoSessions(), self._clock)
+        browsers = Browsers(self._origins, NoSessions() if self.settings.open else self.entrance.sessions)
         gate = HubGate(self._callers, browsers, self._login, self._access)
         return HubServices(gate=gate)
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from registry.auth.issuers import issuer_problem
 from registry.blobstore import s3_location
 from registry.core.limits import MANIFEST_MAX_BYTES, MIB
 
@@ -46,6 +47,7 @@ _URL_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 # Up to the last @: a password may hold one, and hiding too much is the better mistake.
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
 _POSTGRESQL: Final = re.compile(r"postgresql://[^/?#]*/[^/?#]+(\?.*)?")
 
@@ -144,6 +146,24 @@ def _check_endpoint(value: object) -> object:
     if isinstance(checked, str) and (problem := s3_location.endpoint_problem(checked)):
         raise ValueError(problem)
     return checked
+
+
+def _check_issuer(value: object) -> object:
+    checked = _check_text(value)
+    if isinstance(checked, str) and (problem := issuer_problem(checked)):
+        raise ValueError(problem)
+    return checked
+
+
+def _parse_scopes(value: object) -> object:
+    texts = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return value
+    if "openid" not in texts:
+        raise ValueError("must have openid among them")
+    if not all(_SCOPE.fullmatch(text) for text in texts):
+        raise ValueError("has something that is no scope")
+    return tuple(texts)
 
 
 def _parse_origins(value: object) -> object:
@@ -324,6 +344,55 @@ class Settings(BaseModel):
         default=100, ge=1, description="Failed logins from one address (or /64 of IPv6) in login_window_s."
     )
     login_window_s: Seconds = Field(default=900, ge=1, description="Seconds over which failed logins are counted.")
+    session_ttl_s: Seconds = Field(
+        default=14 * 86_400,
+        ge=300,
+        le=365 * 86_400,
+        description="Seconds after which a browser has to sign in again, whatever it did meanwhile. Groups of single"
+        " sign-on are asked for then.",
+    )
+    session_idle_s: Seconds = Field(
+        default=3 * 86_400, ge=300, description="Seconds without a request after which a browser has to sign in again."
+    )
+    oidc_issuer: Annotated[str | None, BeforeValidator(_check_issuer)] = Field(
+        default=None,
+        description="Single sign-on: the issuer of an OpenID Connect provider, exactly as it calls itself.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    oidc_client_id: Annotated[str | None, BeforeValidator(_check_text)] = Field(
+        default=None,
+        description="What the provider knows the registry by. Its redirect URI is <external_url>/sign-in/callback.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    oidc_client_secret_file: TextPath | None = Field(
+        default=None,
+        description="File of the client secret; without it the registry is a public client.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    oidc_scopes: Annotated[tuple[str, ...], BeforeValidator(_parse_scopes)] = Field(
+        default=("openid", "profile", "email"),
+        description="Scopes to ask the provider for, separated by spaces or commas; some want one for groups.",
+        json_schema_extra={"default_text": "openid profile email"},
+    )
+    oidc_name_claim: Annotated[str, BeforeValidator(_check_text)] = Field(
+        default="preferred_username", description="The claim that a new account is named after."
+    )
+    oidc_groups_claim: Annotated[str, BeforeValidator(_check_text)] = Field(
+        default="groups", description="The claim of the groups, a list of texts or one text with spaces."
+    )
+    oidc_admin_group: Annotated[str | None, BeforeValidator(_check_text)] = Field(
+        default=None,
+        description="Who signs in there is an admin of the instance exactly if it is in this group.",
+        json_schema_extra={"default_text": "<none>"},
+    )
+    oidc_sign_up: bool = Field(
+        default=False, description="Who signs in there for the first time gets an account; else one has to be linked."
+    )
+    oidc_only: bool = Field(
+        default=False,
+        description="Passwords are for admins of the instance alone, on pages and for clients; everybody else signs in"
+        " at the provider, and clients use tokens.",
+    )
     requests_per_second: float = Field(
         default=500.0,
         ge=0,
@@ -694,6 +763,21 @@ def _contradictions(settings: Settings, labels: Mapping[str, str]) -> Iterator[s
             [given] = pair.keys() - missing
             yield f"{labels.get(given, given)}: needs {missing[0]} too; {why}"
     yield from _about_s3(settings, labels)
+    yield from _about_sign_in(settings, labels)
+
+
+def _about_sign_in(settings: Settings, labels: Mapping[str, str]) -> Iterator[str]:
+    """What of single sign-on is missing, or would lock everybody out."""
+    if settings.oidc_issuer is None:
+        for name in ("oidc_client_id", "oidc_client_secret_file", "oidc_admin_group", "oidc_sign_up", "oidc_only"):
+            if getattr(settings, name):
+                yield f"{labels.get(name, name)}: needs oidc_issuer; without it there is no single sign-on"
+    elif settings.oidc_client_id is None:
+        yield f"{labels.get('oidc_issuer', 'oidc_issuer')}: needs oidc_client_id too"
+    elif settings.open:
+        yield f"{labels.get('oidc_issuer', 'oidc_issuer')}: with open nobody signs in"
+    if settings.session_idle_s > settings.session_ttl_s and "session_idle_s" in labels:
+        yield f"{labels['session_idle_s']}: is longer than session_ttl_s, which ends a session before"
 
 
 def _about_s3(settings: Settings, labels: Mapping[str, str]) -> Iterator[str]:

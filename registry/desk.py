@@ -16,9 +16,11 @@ from registry.options import existing_stores, opened, read_settings
 
 if TYPE_CHECKING:
     from registry.app import Stores
-    from registry.core.access import Actor, RepositoryAccess
+    from registry.core.access import Actor, Permit, RepositoryAccess
     from registry.core.names import RepositoryName
     from registry.services.accounts import Accounts
+    from registry.services.groups import Groups
+    from registry.services.identities import Identities
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
 
@@ -34,19 +36,29 @@ class Desk:
     accounts: "Accounts"
     repositories: "Repositories"
     tokens: "PersonalTokens"
+    identities: "Identities"
+    groups: "Groups"
     actor: "Actor"
 
     async def repository(self, name: "RepositoryName") -> "RepositoryAccess":
         """The way in to a repository."""
         return await self.repositories.entry(name, self.actor)
 
+    @property
+    def permit(self) -> "Permit":
+        """Who holds the database needs to ask nobody."""
+        from registry.core.access import Permit
+
+        return Permit(self.actor)
+
 
 def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
     """Run `work` on the registry that the flags name. What it refuses is one line, and exit status 2."""
     from registry.auth.passwords import Passwords
-    from registry.core.access import Actor, RepositoryAccess
-    from registry.core.names import RepositoryName
+    from registry.core.access import Actor
     from registry.services.accounts import Accounts
+    from registry.services.groups import Groups
+    from registry.services.identities import Identities
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
 
@@ -59,6 +71,8 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
         Accounts(stores.database, passwords, stores.clock),
         Repositories(stores.database, stores.clock, settings.lease_s * 1000),
         PersonalTokens(stores.database, stores.clock),
+        Identities(stores.database, stores.clock),
+        Groups(stores.database, stores.clock),
         Actor(None, _system_user(), "command line"),
     )
 

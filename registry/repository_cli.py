@@ -46,9 +46,7 @@ def _repository_name(text: str) -> "RepositoryName":
     return opened(lambda: RepositoryName.parse(text))
 
 
-def _on(
-    name: str, flags: dict[str, Any], work: Callable[[Desk, "RepositoryAccess"], Coroutine[Any, Any, T]]
-) -> T:
+def _on(name: str, flags: dict[str, Any], work: Callable[[Desk, "RepositoryAccess"], Coroutine[Any, Any, T]]) -> T:
     """Do something to a repository."""
     checked = _repository_name(name)
 

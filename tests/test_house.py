@@ -45,13 +45,14 @@ OWNERS = {
     "aiofiles": {"blobstore"},
     "boto3": {"blobstore"},
     "botocore": {"blobstore"},
-    "urllib3": {"blobstore"},
+    "urllib3": {"blobstore", "auth"},
     "rehashes": {"blobstore"},
     "jwt": {"auth"},
     "jinja2": {"api"},
     "markupsafe": {"api"},
     "markdown_it": {"api"},
     "nh3": {"api"},
+    "segno": {"auth"},
 }
 """Packages that belong to one room."""
 

@@ -17,10 +17,9 @@ def upgrade() -> None:
     op.create_table(
         "sign_ons",
         sa.Column("state_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("state_hash", name=op.f("pk_sign_ons")),
-        comment="Single sign-ons under way: each row is removed by the answer that it waits for.",
+        comment="Single sign-ons that were answered, until they would have ended: none counts twice.",
     )
     op.create_index("ix_sign_ons_expires_at", "sign_ons", ["expires_at"], unique=False)
     op.create_table(

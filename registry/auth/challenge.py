@@ -31,6 +31,10 @@ class Origins:
         """The name that tokens are issued under."""
         return self._first
 
+    def is_https(self, host: str | None) -> bool:
+        """Whether clients that send this `Host` come by https, also where a proxy ends it."""
+        return self.of(host).startswith("https://")
+
     @property
     def services(self) -> list[str]:
         """Every host, which is what tokens are for."""

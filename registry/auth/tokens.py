@@ -1,4 +1,4 @@
-"""Access tokens: JWTs that carry what was granted, by repository id. The only module that knows of JWT.
+"""Access tokens: JWTs that carry what was granted, by repository id. JWTs of others are for `id_tokens`.
 
 One algorithm, ES256, whatever a token's header says; the key is found by `kid` among ours, and no other header field is
 looked at. Source: RFC 7519, RFC 8725; the access claim: token specification of CNCF Distribution.

@@ -131,7 +131,8 @@ class Principal:
     account_id: int | None
     name: str
     credential: str
-    """How that was shown, for the audit: `password`, `personal token 12`, `refresh token 13`, `none`."""
+    """How that was shown, for the audit: `password`, `personal token 12`, `refresh token 13`,
+    `session 14`, `none`."""
     credential_id: int | None = None
     """The row of the token, where a token was shown."""
     limits: TokenLimits | None = None
@@ -141,11 +142,15 @@ class Principal:
     """The newest change of access that was known when this was read."""
     expires_at: int | None = None
     """When the credential ends, in ms since 1970 UTC; None where it has no end."""
+    session_id: int | None = None
+    """The row of the session, where a browser is signed in."""
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """What must not have changed since for this still to be true."""
         found = () if self.account_id is None else (account_subject(self.account_id),)
+        if self.session_id is not None:
+            return (*found, session_subject(self.session_id))
         return found if self.credential_id is None else (*found, credential_subject(self.credential_id))
 
 
@@ -228,6 +233,11 @@ def account_subject(account_id: int) -> str:
 def credential_subject(token_id: int) -> str:
     """A token."""
     return f"c{token_id}"
+
+
+def session_subject(session_id: int) -> str:
+    """A browser that is signed in."""
+    return f"s{session_id}"
 
 
 def namespace_subject(account_id: int) -> str:

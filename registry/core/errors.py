@@ -12,11 +12,11 @@
     │       RouteUnknown  AccountUnknown
     ├── Refused                       understood, and against the state of the registry
     │   ├── BlobInUse  UploadBusy  PreconditionFailed  MethodNotAllowed  Conflict
-    │   └── Unauthenticated  Denied  ProofRequired  TooManyRequests
+    │   └── Unauthenticated  Denied  ProofRequired  SignInRefused  TooManyRequests
     └── OurFault                      never the client's mistake, never a 404
         ├── StorageFull  ContentCorrupt
         └── Unavailable
-            ├── SyncFailed  CommitUnknown
+            ├── SyncFailed  CommitUnknown  ProviderFailed
             └── WritesClosed
 
 `api/errors.py` turns each class into a status and a code; a test keeps that table complete.
@@ -182,6 +182,11 @@ class TooManyRequests(Refused):
     """A limit on what one client may do. Fact: `retry_after_s`."""
 
 
+class SignInRefused(Refused):
+    """Somebody came back from the identity provider, and is not let in: it said no, the sign-in has ended, or no
+    account can be made or taken for this person. The message says what to do."""
+
+
 class OurFault(RegistryError):
     """A failure of the registry or of what it stands on. The client may try again."""
 
@@ -197,6 +202,10 @@ class SyncFailed(Unavailable):
 
 class CommitUnknown(Unavailable):
     """The database went away in the middle of a commit: the change may be made or not."""
+
+
+class ProviderFailed(Unavailable):
+    """The identity provider does not answer, or answers what cannot be believed: nobody is signed in by that."""
 
 
 class WritesClosed(Unavailable):

@@ -69,3 +69,17 @@ INDEXES_PER_CALLER = 8
 """Indexes that one caller pulls at once from one repository."""
 ALIASES_PER_REPOSITORY = 32
 """Former names that one repository keeps from others."""
+SESSIONS_PER_ACCOUNT = 100
+"""Browsers that are signed in; the oldest is signed out for a new one."""
+SESSIONS_CACHED = 10_000
+SESSION_SEEN_EACH_MS = 60_000
+"""How often it is written down that a session is in use."""
+SIGN_IN_MS = 600_000
+"""The time between the password and the one-time code, or that somebody may spend at the identity provider."""
+PROOF_MS = 600_000
+"""How long after showing who one is, dangerous things can be done."""
+USER_AGENT_MAX_CHARS = 200
+CODE_FAILURES_PER_ACCOUNT = 5
+"""Wrong one-time codes in the window of failed logins, after a right password each: a code is one of a million, three
+count at a time."""
+RETURN_TO_MAX_CHARS = 512

@@ -7,7 +7,7 @@ from registry.jobs.collect import RemoveDead, collect, review_all
 from registry.jobs.expire import Expire
 from registry.jobs.runner import Job, Turn
 from registry.jobs.sweep import Sweep
-from registry.metadata import logins, outbox, repositories, tokens
+from registry.metadata import identities, logins, outbox, repositories, sessions, tokens
 from registry.metadata.database import Connection
 
 MINUTE_MS = 60_000
@@ -34,6 +34,7 @@ class Graces:
     removal_grace_ms: int
     collect_interval_ms: int
     login_window_ms: int
+    session_idle_ms: int
 
 
 def jobs_of(store: BlobStore, graces: Graces) -> list[Job]:
@@ -46,7 +47,7 @@ def jobs_of(store: BlobStore, graces: Graces) -> list[Job]:
         Job(REVIEW_ALL, 7 * DAY_MS, review_all),
         Job(SWEEP, DAY_MS, Sweep(store)),
         Job("trim-outbox", HOUR_MS, _trim_outbox),
-        Job("forget-logins", HOUR_MS, ForgetLogins(graces.login_window_ms)),
+        Job("forget-logins", HOUR_MS, ForgetLogins(graces.login_window_ms, graces.session_idle_ms)),
         Job("finish-deletes", MINUTE_MS, FinishDeletes(graces.lease_ms)),
     ]
 
@@ -58,18 +59,26 @@ async def _trim_outbox(turn: Turn) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ForgetLogins:
-    """Removes failed logins whose window is over, and tokens that expired long ago."""
+    """Removes failed logins whose window is over, tokens that expired long ago, sessions that have ended by themselves,
+    and the answers of single sign-ons that nobody could give again."""
 
     window_ms: int
+    idle_ms: int
 
     async def __call__(self, turn: Turn) -> None:
-        """Both are also removed where somebody logs in; this is for those who never do again."""
+        """The first two are also removed where somebody logs in; this is for those who never do again."""
         failures_before = turn.now - self.window_ms
         tokens_before = turn.now - EXPIRED_TOKENS_KEPT_MS
         await turn.repeat(
             "failures", lambda each: logins.forget_expired(each, before=failures_before, count=ROWS_PER_STEP)
         )
         await turn.repeat("tokens", lambda each: tokens.remove_expired(each, before=tokens_before, count=ROWS_PER_STEP))
+        now, seen_before = turn.now, turn.now - self.idle_ms
+        await turn.repeat(
+            "sessions",
+            lambda each: sessions.remove_ended(each, now=now, seen_before=seen_before, count=ROWS_PER_STEP),
+        )
+        await turn.repeat("sign-ons", lambda each: identities.forget_answers(each, now=now, count=ROWS_PER_STEP))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,17 @@ from registry.core.access import Visibility
 from registry.core.names import AccountName
 from registry.metadata.access import is_active
 from registry.metadata.insert import insert
-from registry.metadata.schema import accounts, grants, installation, members, repositories, team_members, teams
+from registry.metadata.schema import (
+    accounts,
+    grants,
+    identities,
+    installation,
+    members,
+    repositories,
+    second_factors,
+    team_members,
+    teams,
+)
 
 USER = "user"
 ORGANIZATION = "organization"
@@ -33,6 +43,14 @@ class Account:
     password_hash: str | None
     revision: int
     """The newest change of access when this was read."""
+    has_second_factor: bool = False
+    has_identity: bool = False
+    """Whether somebody signs in to it at an identity provider."""
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether clients get in with tokens only: a password alone would go round what protects the account."""
+        return self.has_second_factor or self.has_identity
 
 
 _owner = accounts.alias("owner")
@@ -49,6 +67,11 @@ _ACCOUNT = (
         accounts.c.disabled_at,
         accounts.c.password_hash,
         installation.c.access_revision,
+        exists()
+        .where(second_factors.c.account_id == accounts.c.id, second_factors.c.confirmed_at.is_not(None))
+        .correlate(accounts)
+        .label("has_second_factor"),
+        exists().where(identities.c.account_id == accounts.c.id).correlate(accounts).label("has_identity"),
     )
     .select_from(installation)
     .join(accounts, accounts.c.deleted_at.is_(None))
@@ -71,6 +94,8 @@ def _account(row: Any) -> Account:
         disabled_at=row.disabled_at,
         password_hash=row.password_hash,
         revision=row.access_revision,
+        has_second_factor=bool(row.has_second_factor),
+        has_identity=bool(row.has_identity),
     )
 
 

@@ -4,8 +4,9 @@ Conventions: ids are BIGINT and never given out twice; digests are packed bytes 
 milliseconds since 1970 UTC; names compare byte by byte; who did something (`…_by`) is an account, which keeps its row
 for ever. Nothing here belongs to one database engine.
 Lock order of writing transactions: installation (its revision), storage_moves, accounts, login_failures and tokens,
-repositories, tags, manifests, blobs, repository_blobs, uploads, objects, transfers, pulls, traffic, usage, jobs,
-outbox, audit; rows of one table in the order of their keys. Advisory locks are in `locks`.
+sessions, second_factors, recovery_codes, identities, sign_ons, repositories, tags, manifests, blobs, repository_blobs,
+uploads, objects, transfers, pulls, traffic, usage, jobs, outbox, audit; rows of one table in the order of their keys.
+Advisory locks are in `locks`.
 """
 
 from sqlalchemy import (
@@ -646,8 +647,8 @@ sign_ons = Table(
     "sign_ons",
     metadata,
     Column("state_hash", LargeBinary, primary_key=True),
-    Column("sealed", LargeBinary, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_sign_ons_expires_at", "expires_at"),
-    comment="Single sign-ons under way: each row is removed by the answer that it waits for.",
+    comment="Single sign-ons that were answered, until they would have ended: none counts twice.",
 )
+"""Those that are under way are in nobody's table: who begins a thousand writes nothing."""

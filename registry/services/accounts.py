@@ -11,21 +11,34 @@ from typing import TypeVar
 from registry.auth import passwords
 from registry.auth.passwords import Passwords
 from registry.core.access import (
+    Actor,
     Role,
     Visibility,
     account_subject,
     credential_subject,
     namespace_subject,
+    session_subject,
 )
 from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, PasswordInvalid
 from registry.core.names import AccountName, new_owner_name
-from registry.metadata import access, accounts, audit, grants, logins, tokens
+from registry.metadata import (
+    access,
+    accounts,
+    audit,
+    grants,
+    identities,
+    logins,
+    second_factors,
+    sessions,
+    tokens,
+)
 from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, Member, NewAccount
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.grants import Holder, Place
 from registry.services import administration
 from registry.services.administration import By, actor_of
+from registry.services.attempts import of_codes
 from registry.services.clock import Clock
 
 T = TypeVar("T")
@@ -123,8 +136,9 @@ class Accounts:
 
         await self._write(by, add)
 
-    async def set_password(self, name: str, password: str, by: By) -> None:
-        """Give a user another password; every login that was begun ends. Raises PasswordInvalid."""
+    async def set_password(self, name: str, password: str, by: By, *, keep_session: int | None = None) -> None:
+        """Give a user another password; every login that was begun ends, and every session but `keep_session`. Raises
+        PasswordInvalid."""
         hashed = await self.passwords.hash(password)
 
         def change(connection: Connection, now: int) -> None:
@@ -134,10 +148,32 @@ class Accounts:
             ended = [token.id for token in tokens.of_account(connection, account.id, tokens.REFRESH)]
             tokens.remove(connection, ended)
             subjects = [account_subject(account.id), *map(credential_subject, ended)]
+            subjects += _end_sessions(connection, account.id, keep=keep_session)
             access.note_changes(connection, subjects, now=now)
             audit.append(connection, actor_of(by), [Entry("password.set", target=name)], now=now)
 
         await self._write(by, change)
+
+    async def sign_out(self, name: str, by: By) -> int:
+        """End every session of a user; returns how many there were."""
+
+        def change(connection: Connection, now: int) -> int:
+            account = existing(connection, name, USER)
+            ended = _end_sessions(connection, account.id)
+            access.note_changes(connection, ended, now=now)
+            audit.append(connection, actor_of(by), [Entry("sessions.ended", target=name)], now=now)
+            return len(ended)
+
+        return await self._write(by, change)
+
+    async def take_off_second_factor(self, name: str, by: By) -> None:
+        """Take the second factor off a user who has lost it. Raises AccountInvalid where there is none."""
+        await self._write(
+            by,
+            lambda connection, now: end_second_factor(
+                connection, existing(connection, name, USER), actor_of(by), now=now
+            ),
+        )
 
     async def set_disabled(self, name: str, by: By, *, is_disabled: bool) -> None:
         """Disable an account, with its robots, or enable it again, also where too many failed logins keep it out.
@@ -150,7 +186,10 @@ class Accounts:
             accounts.set_disabled(connection, account.id, at=now if is_disabled else None)
             logins.clear(connection, logins.account_subject(name))
             robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
-            access.note_changes(connection, [account_subject(one.id) for one in (account, *robots)], now=now)
+            subjects = [account_subject(one.id) for one in (account, *robots)]
+            # Who is enabled again signs in again.
+            subjects += _end_sessions(connection, account.id)
+            access.note_changes(connection, subjects, now=now)
             action = "account.disabled" if is_disabled else "account.enabled"
             audit.append(connection, actor_of(by), [Entry(action, target=name)], now=now)
 
@@ -337,12 +376,31 @@ def _end(connection: Connection, account: Account, *, now: int) -> None:
         for token in tokens.of_account(connection, account.id, kind)
     ]
     tokens.remove(connection, ended)
+    ended_sessions = _end_sessions(connection, account.id)
+    second_factors.remove(connection, account.id)
+    identities.remove(connection, account.id)
     others = accounts.belonging(connection, account.id)
     accounts.leave_everything(connection, account.id)
     accounts.mark_deleted(connection, account.id, now=now)
     subjects = [*map(account_subject, (account.id, *others)), namespace_subject(account.id)]
-    subjects += map(credential_subject, ended)
+    subjects += [*map(credential_subject, ended), *ended_sessions]
     access.note_changes(connection, subjects, now=now)
+
+
+def end_second_factor(connection: Connection, account: Account, actor: Actor, *, now: int) -> None:
+    """Take the second factor off an account. After `access.lock_changes`. Raises AccountInvalid where there is none."""
+    accounts.lock(connection, account.id)
+    logins.clear(connection, of_codes(account.id))
+    if not second_factors.remove(connection, account.id):
+        raise AccountInvalid(f"{account.name} has no second factor")
+    access.note_changes(connection, [account_subject(account.id)], now=now)
+    audit.append(connection, actor, [Entry("second-factor.off", target=account.name)], now=now)
+
+
+def _end_sessions(connection: Connection, account_id: int, *, keep: int | None = None) -> list[str]:
+    """Returns the subjects to note."""
+    known = [one for one in sessions.ids_of_account(connection, account_id) if one != keep]
+    return [session_subject(one) for one in sessions.remove(connection, account_id, known)]
 
 
 def _require_another_admin(connection: Connection, account: Account) -> None:

@@ -42,7 +42,8 @@ async def change(
 
 def version(thing: Any) -> str:
     """What tells this state of a thing, a dataclass, from every other: the ETag that a write may demand."""
-    assert is_dataclass(thing) and not isinstance(thing, type)
+    assert is_dataclass(thing)
+    assert not isinstance(thing, type)
     text = json.dumps([type(thing).__name__, asdict(thing)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:_VERSION_CHARS]
 

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
+from registry.core.addresses import address_group
 from registry.core.errors import StorageFull, TooManyRequests, WritesClosed
+from registry.core.limits import CODE_FAILURES_PER_ACCOUNT
 from registry.metadata import logins
 from registry.metadata.database import Connection, Database
 from registry.metadata.logins import Count
@@ -19,6 +21,8 @@ from registry.services.changes import Changes
 from registry.services.clock import Clock
 
 BLOCKED_KNOWN = 10_000
+ACCOUNT, CODE = "account:", "code:"
+"""What subjects begin with: passwords of an account, and its one-time codes. Any other is an address."""
 NOT_NOW = (StorageFull, WritesClosed)
 
 
@@ -123,7 +127,7 @@ class Attempts:
 
     def _require_few(self, found: dict[str, Count], now: int) -> None:
         for subject, count in found.items():
-            limit = self._limits.per_account if subject.startswith("account:") else self._limits.per_address
+            limit = self._limit(subject)
             if count.attempts <= limit:
                 continue
             if count.failed < limit:
@@ -133,6 +137,11 @@ class Attempts:
             if len(self._blocked) > BLOCKED_KNOWN:
                 self._blocked.popitem(last=False)
             self._require_unblocked(subject)
+
+    def _limit(self, subject: str) -> int:
+        if subject.startswith(ACCOUNT):
+            return self._limits.per_account
+        return CODE_FAILURES_PER_ACCOUNT if subject.startswith(CODE) else self._limits.per_address
 
     def _require_unblocked(self, subject: str) -> None:
         """What was refused once in a window costs no more writes until it is over. Raises TooManyRequests."""
@@ -149,5 +158,16 @@ class Attempts:
     def _forget_accounts(self, subjects: set[str]) -> None:
         """An account that got another password, or was enabled, may try again: SQL knows whether."""
         if any(subject.startswith("a") for subject in subjects):
-            for subject in [one for one in self._blocked if one.startswith("account:")]:
+            for subject in [one for one in self._blocked if one.startswith((ACCOUNT, CODE))]:
                 del self._blocked[subject]
+
+
+def of_address(address: str | None) -> str:
+    """As the counter names an address."""
+    return f"address:{address_group(address)}"
+
+
+def of_codes(account_id: int) -> str:
+    """As the counter names the one-time codes of an account: apart from its password, because a right one of those
+    takes its failures back, and so would let somebody who knows it go on guessing codes."""
+    return f"{CODE}{account_id}"

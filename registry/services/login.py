@@ -3,7 +3,8 @@
 What was verified is remembered for five minutes under a keyed hash, as long as account and token have not changed; what
 was wrong is never remembered. Failed attempts are counted in SQL per account and per address, before a password is
 looked at. A wrong password, an unknown name, a disabled account and one without a password look and cost the same, but
-for accounts with an imported bcrypt hash until their first login.
+for accounts with an imported bcrypt hash until their first login. So does the right password of an account with a
+second factor or single sign-on: clients use tokens for those, and whoever guesses passwords learns nothing from them.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
@@ -26,7 +28,7 @@ from registry.metadata.accounts import Account
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.tokens import StoredToken
-from registry.services.attempts import Attempts, LoginLimits
+from registry.services.attempts import Attempts, LoginLimits, of_address
 from registry.services.changes import Changes
 from registry.services.clock import Clock
 
@@ -38,13 +40,22 @@ class Login:
     """Verifies credentials."""
 
     def __init__(
-        self, database: Database, changes: Changes, passwords: Passwords, clock: Clock, limits: LoginLimits
+        self,
+        database: Database,
+        changes: Changes,
+        passwords: Passwords,
+        clock: Clock,
+        limits: LoginLimits,
+        *,
+        only_admins_have_passwords: bool = False,
     ) -> None:
+        """`only_admins_have_passwords`: everybody else signs in at an identity provider, and uses tokens."""
         self._database = database
         self._changes = changes
         self._passwords = passwords
         self._clock = clock
-        self._attempts = Attempts(database, changes, clock, limits)
+        self.attempts = Attempts(database, changes, clock, limits)
+        self._only_admins_have_passwords = only_admins_have_passwords
         self._cache_key = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[Principal]] = {}
@@ -81,7 +92,7 @@ class Login:
 
     async def count_sign_up(self, address: str | None) -> None:
         """Count a new account of an address. Raises TooManyRequests."""
-        async with self._attempts.one([f"signup:{address_group(address)}"]) as attempt:
+        async with self.attempts.one([f"signup:{address_group(address)}"]) as attempt:
             attempt.has_failed = True
 
     async def personal(self, secret: str, address: str | None) -> Principal | None:
@@ -131,21 +142,36 @@ class Login:
         return None
 
     async def _verify(self, name: str, secret: str, address: str | None) -> Principal:
-        # No account has an unprintable name, and not every database takes one.
-        name = "".join(character if character.isprintable() else "?" for character in name)
+        name = _printable(name)
         if opaque.kind_of(secret) is TokenKind.PERSONAL:
             return await self._personal(name, secret, address)
-        async with self._attempts.one([logins.account_subject(name), _of_address(address)]) as attempt:
+        account = await self._with_password(name, secret, address, lambda account: not account.needs_tokens)
+        return Principal(account.id, account.name, "password", revision=account.revision)
+
+    async def password(self, name: str, secret: str, address: str | None) -> Account:
+        """Whose password this is, on a page: where there is a second factor, the caller has to ask for it. Raises
+        Unauthenticated, TooManyRequests."""
+        await self._changes.require_fresh()
+        return await self._with_password(_printable(name), secret, address, lambda _: True)
+
+    async def _with_password(
+        self, name: str, secret: str, address: str | None, is_enough: Callable[[Account], bool]
+    ) -> Account:
+        async with self.attempts.one([logins.account_subject(name), of_address(address)]) as attempt:
             account = await self._database.point(lambda connection: accounts.find(connection, name))
             stored = None if account is None else account.password_hash
             matches = await self._passwords.verify(stored, secret)
-            if account is None or stored is None or not matches or not account.is_active:
+            if account is None or stored is None or not matches or not self._may_use(account, is_enough):
                 attempt.has_failed = True
         if account is None or stored is None or attempt.has_failed:
             await self._note_failure(name, address)
             raise _refused()
         await self._succeeded(account, stored, secret)
-        return Principal(account.id, account.name, "password", revision=account.revision)
+        return account
+
+    def _may_use(self, account: Account, is_enough: Callable[[Account], bool]) -> bool:
+        has_password = account.is_admin or not self._only_admins_have_passwords
+        return account.is_active and has_password and is_enough(account)
 
     async def _personal(self, name: str, secret: str, address: str | None) -> Principal:
         token = await self._token(secret)
@@ -157,7 +183,7 @@ class Login:
     async def _failed(self, name: str, address: str | None) -> Unauthenticated:
         """A token that is none of ours was shown: nobody guesses one, so only failures are counted, and many clients
         behind one address may log in at once. Raises TooManyRequests."""
-        async with self._attempts.one([_of_address(address)]) as attempt:
+        async with self.attempts.one([of_address(address)]) as attempt:
             attempt.has_failed = True
         await self._note_failure(name, address)
         return _refused()
@@ -178,11 +204,11 @@ class Login:
                 accounts.replace_hash(connection, account.id, old=stored, new=new)
             logins.clear(connection, logins.account_subject(account.name))
 
-        await self._attempts.write_if_possible(note)
+        await self.attempts.write_if_possible(note)
 
     async def _note_use(self, token: StoredToken, address: str | None) -> None:
         now = self._clock()
-        await self._attempts.write_if_possible(
+        await self.attempts.write_if_possible(
             lambda connection: tokens.used(connection, token.id, at=now, address=address)
         )
 
@@ -194,7 +220,7 @@ class Login:
         shown = name[:NAME_SHOWN_CHARS] if kind is None else f"a {kind} token"
         entry = Entry("login.failed", target=shown)
         actor = Actor(None, "", "none", address)
-        await self._attempts.write_if_possible(lambda connection: audit.append(connection, actor, [entry], now=now))
+        await self.attempts.write_if_possible(lambda connection: audit.append(connection, actor, [entry], now=now))
 
     def _key(self, name: str, secret: str) -> bytes:
         given = f"{len(name)}:{name}{secret}".encode("utf-8", "surrogatepass")
@@ -214,9 +240,9 @@ def _of_token(token: StoredToken) -> Principal:
     )
 
 
-def _of_address(address: str | None) -> str:
-    """As the counter names an address."""
-    return f"address:{address_group(address)}"
+def _printable(name: str) -> str:
+    """No account has an unprintable name, and not every database takes one."""
+    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def _refused() -> Unauthenticated:

@@ -85,7 +85,9 @@ class Repositories:
             owner_id = None if owner is None else existing(connection, owner).id
             repositories.assign(connection, repository.id, owner_id)
             access_rows.note_changes(connection, [repository_subject(repository.id)], now=now)
-            audit.append(connection, target.actor, [Entry("repository.assigned", repository.name, target=owner)], now=now)
+            audit.append(
+                connection, target.actor, [Entry("repository.assigned", repository.name, target=owner)], now=now
+            )
 
         await administration.change(self.database, self.clock, target, change)
 
@@ -111,7 +113,10 @@ class Repositories:
             if not repositories.rename(connection, repository, new, now=now):
                 raise Conflict(f"{new} is the name of another repository, or was", field="name")
             action = "repository.transferred" if is_transfer else "repository.renamed"
-            there = Entry(action, repository.name, target=f"to {new}"), Entry(action, new, target=f"from {repository.name}")
+            there = (
+                Entry(action, repository.name, target=f"to {new}"),
+                Entry(action, new, target=f"from {repository.name}"),
+            )
             audit.append(connection, target.actor, list(there), now=now)
 
         await administration.change(self.database, self.clock, target, change)

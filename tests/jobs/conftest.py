@@ -14,6 +14,7 @@ GRACES = Graces(
     removal_grace_ms=LEASE_MS // 10,
     collect_interval_ms=1000,
     login_window_ms=LEASE_MS,
+    session_idle_ms=LEASE_MS,
 )
 INVARIANT = """
     SELECT count(*) FROM blobs

@@ -188,7 +188,7 @@ class Bench:
         """I8: when failed uploads have expired, dead objects are removed, and the sweep came twice with two days in
         between, what is in the bucket is what is live."""
         self.proxy.begin(None)
-        graces = Graces(DAY_MS, 1, 0, DAY_MS, DAY_MS)
+        graces = Graces(DAY_MS, 1, 0, DAY_MS, DAY_MS, DAY_MS)
         for kind in (EXPIRE, REMOVE_DEAD, SWEEP, SWEEP):
             self.world.ahead_ms += 3 * DAY_MS
             store = self.world.backend.store

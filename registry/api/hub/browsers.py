@@ -11,12 +11,9 @@ from registry.api.asgi import Request
 from registry.auth.challenge import Origins
 from registry.core.access import Principal
 from registry.core.errors import Denied, ProofRequired
-from registry.services.clock import Clock
 
 SAFE_METHODS = ("GET", "HEAD")
 WORD_HEADER = b"x-csrf-token"
-PROOF_LASTS_MS = 600_000
-"""After showing who one is, dangerous actions are allowed for so long."""
 
 
 class Session(Protocol):
@@ -49,16 +46,23 @@ class Session(Protocol):
 class Sessions(Protocol):
     """Finds sessions."""
 
-    async def of(self, cookies: list[str], address: str | None) -> Session | None:
-        """The session that the `Cookie` headers show and that counts, if any."""
+    async def of(self, cookies: list[str], address: str | None, *, is_https: bool) -> Session | None:
+        """The session that the `Cookie` headers show and that counts, if any. Over https another name counts."""
+
+    async def require_proof(self, session_id: int, proved_at: int) -> None:
+        """Raises ProofRequired unless its person has shown a moment ago who it is."""
 
 
 class NoSessions:
     """Where nobody can sign in."""
 
-    async def of(self, cookies: list[str], address: str | None) -> Session | None:
+    async def of(self, cookies: list[str], address: str | None, *, is_https: bool) -> Session | None:
         """None."""
         return None
+
+    async def require_proof(self, session_id: int, proved_at: int) -> None:
+        """Never."""
+        raise ProofRequired("nobody can sign in here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,6 @@ class Browsers:
 
     origins: Origins
     sessions: Sessions
-    clock: Clock
 
     def require_same_site(self, request: Request) -> None:
         """Browsers say where a request comes from; what is no browser says nothing. Raises Denied."""
@@ -80,7 +83,8 @@ class Browsers:
 
     async def session(self, request: Request, address: str | None) -> Session | None:
         """The session of the request's cookie."""
-        return await self.sessions.of(request.header_values(b"cookie"), address)
+        is_https = self.origins.is_https(request.header(b"host"))
+        return await self.sessions.of(request.header_values(b"cookie"), address, is_https=is_https)
 
     def require_word(self, request: Request, session: Session) -> None:
         """Programs send the word in a header, pages in a field of their forms, which `api.web` puts into the scope.
@@ -91,7 +95,6 @@ class Browsers:
         if not session.is_word(word):
             raise Denied("this request lacks the secret word of its session: load the page again")
 
-    def require_proof(self, session: Session) -> None:
+    async def require_proof(self, session: Session) -> None:
         """Raises ProofRequired."""
-        if self.clock() - session.proved_at > PROOF_LASTS_MS:
-            raise ProofRequired("show once more who you are")
+        await self.sessions.require_proof(session.id, session.proved_at)

@@ -127,7 +127,7 @@ class HubGate:
         if session is not None:
             self._browsers.require_word(request, session)
             if danger:
-                self._browsers.require_proof(session)
+                await self._browsers.require_proof(session)
         visit = Visit(request, caller, names, session=session)
         if action in REPOSITORY_ACTIONS:
             return await self._to_repository(visit, action)
