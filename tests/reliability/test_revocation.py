@@ -16,7 +16,6 @@ from registry.core.access import Role, Visibility
 from registry.core.digest import Digest
 from registry.core.limits import ACCESS_STALE_S
 from registry.core.manifest import OCI_INDEX
-from registry.core.names import RepositoryName
 from tests.reliability.client import Image, expect
 from tests.reliability.hub import ADMIN, ORIGIN, PASSWORD, Desk, Headers, ask, basic, bearer, push, refresh, token_of
 from tests.reliability.raw import Raw
