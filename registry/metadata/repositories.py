@@ -181,7 +181,7 @@ _AFTER_DELETED = ":deleted;"
 
 def begin_delete(connection: Connection, repository_id: int, *, now: int) -> None:
     """Take the name away: nobody finds the repository any more."""
-    values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}"}
+    values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}", "tally_at": None}
     connection.execute(update(repositories).where(repositories.c.id == repository_id).values(**values))
     connection.execute(delete(grants).where(grants.c.repository_id == repository_id))
 
