@@ -114,9 +114,9 @@ class Turn:
         self.check()
         return await self._database.read(query)
 
-    async def write(self, step: Callable[[Connection], T]) -> T:
-        """A transaction that changes something, durably, if this run still holds its row. Raises Stopped before it, or
-        Fenced, and then nothing has changed."""
+    async def write(self, step: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """A transaction that changes something if this run still holds its row; `durable` as `Database.write` has it.
+        Raises Stopped before it, or Fenced, and then nothing has changed."""
         self.check()
 
         def fenced(connection: Connection) -> T:
@@ -125,7 +125,7 @@ class Turn:
                 raise Fenced
             return value
 
-        return await self._database.write(fenced)
+        return await self._database.write(fenced, durable=durable)
 
     async def repeat(self, name: str, step: Callable[[Connection], int]) -> None:
         """Repeat a step that changes a few rows, and says how many, until nothing is left for it."""
@@ -157,13 +157,19 @@ Work = Callable[[Turn], Coroutine[Any, Any, dict[str, Any] | None]]
 """Does the work, and returns what its account shall hold beside the tally."""
 
 
+Wanted = Callable[[Connection, int], bool]
+"""Whether there is work now, which is given in ms since 1970 UTC: one indexed statement."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One kind of work. `interval_ms` lies between the end of a run and the next one."""
+    """One kind of work. `interval_ms` lies between the end of a run and the next one; where `wanted` says that there is
+    something to do, it begins before, unless the last run failed."""
 
     kind: str
     interval_ms: int
     work: Work
+    wanted: Wanted | None = None
 
 
 @dataclass(slots=True)
@@ -301,9 +307,17 @@ class Runner:
             job = self._jobs.get(seen.kind)
             # Each is looked at, so that the stopwatch runs for those that others hold.
             is_free = self._is_free(seen)
-            if job is not None and seen.kind not in self._running and is_free and seen.due_at <= now:
+            if job is None or seen.kind in self._running or not is_free:
+                continue
+            if seen.due_at <= now or await self._is_wanted(job, seen, now):
                 found.append((job, seen))
         return found
+
+    async def _is_wanted(self, job: Job, seen: JobState, now: int) -> bool:
+        wanted = job.wanted
+        if wanted is None or seen.failures:
+            return False
+        return await self._database.point(lambda connection: wanted(connection, now))
 
     def _is_free(self, seen: JobState) -> bool:
         """Whether nobody holds it, or somebody who has not renewed it for a whole lease while this process watched."""

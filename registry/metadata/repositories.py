@@ -246,7 +246,7 @@ _AFTER_DELETED = ":deleted;"
 def begin_delete(connection: Connection, repository_id: int, *, now: int) -> None:
     """Take the names away: nobody finds the repository any more. After `access.lock_changes`."""
     aliases.remove_all(connection, repository_id)
-    values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}"}
+    values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}", "tally_at": None}
     connection.execute(update(repositories).where(repositories.c.id == repository_id).values(**values))
     connection.execute(delete(grants).where(grants.c.repository_id == repository_id))
 
