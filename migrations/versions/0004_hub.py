@@ -125,14 +125,13 @@ def upgrade() -> None:
         sa.Column("repository_id", BIG_ID, nullable=False),
         sa.Column("markdown", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.Column("updated_by", BIG_ID, nullable=True),
+        sa.Column("updated_by", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["repository_id"],
             ["repositories.id"],
             name=op.f("fk_readmes_repository_id_repositories"),
             ondelete="CASCADE",
         ),
-        sa.ForeignKeyConstraint(["updated_by"], ["accounts.id"], name=op.f("fk_readmes_updated_by_accounts")),
         sa.PrimaryKeyConstraint("repository_id", name=op.f("pk_readmes")),
         comment="What people write about a repository; apart from it, so that no list reads it.",
     )
@@ -232,8 +231,17 @@ def upgrade() -> None:
     op.create_index(
         "ix_repositories_visibility_star_count", "repositories", ["visibility", "star_count", "id"], unique=False
     )
-    _add_account("tag_history", "changed_by")
-    _add_account("tags", "updated_by")
+    op.add_column("tag_history", sa.Column("changed_by", sa.BigInteger(), nullable=True))
+    op.create_index("ix_tag_history_repository_id_id", "tag_history", ["repository_id", "id"], unique=False)
+    op.create_index(
+        "ix_manifests_repository_id_subject_digest_artifact_type",
+        "manifests",
+        ["repository_id", "subject_digest", "artifact_type"],
+        unique=False,
+        sqlite_where=sa.text("subject_digest IS NOT NULL"),
+        postgresql_where=sa.text("subject_digest IS NOT NULL"),
+    )
+    op.add_column("tags", sa.Column("updated_by", sa.BigInteger(), nullable=True))
     op.create_index("ix_tags_manifest_id_name", "tags", ["manifest_id", "name"], unique=False)
     op.drop_index("ix_tags_manifest_id", table_name="tags")
     op.add_column("tags", sa.Column("version_key", NAME, nullable=True))
@@ -245,9 +253,3 @@ def upgrade() -> None:
     )
     op.add_column("teams", sa.Column("external_group", sa.Text(), nullable=True))
     op.create_index("ix_teams_external_group", "teams", ["external_group"], unique=False)
-
-
-def _add_account(table: str, column: str) -> None:
-    """A column that refers to an account. SQLite adds a foreign key only together with its column."""
-    references = sa.Column(column, BIG_ID, sa.ForeignKey("accounts.id"), nullable=True)
-    op.add_column(table, references, inline_references=True)

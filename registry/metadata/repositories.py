@@ -225,7 +225,9 @@ _NOTE_CHANGE = (
     update(repositories)
     .where(repositories.c.id == bindparam("repository"))
     .values(
-        pushed_at=case((bindparam("is_push", type_=Boolean), bindparam("now", type_=BigInteger)), else_=repositories.c.pushed_at),
+        pushed_at=case(
+            (bindparam("is_push", type_=Boolean), bindparam("now", type_=BigInteger)), else_=repositories.c.pushed_at
+        ),
         tag_count=repositories.c.tag_count + bindparam("tags_more", type_=BigInteger),
         tally_at=bindparam("now"),
     )

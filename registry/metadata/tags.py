@@ -103,8 +103,12 @@ def point(
     if not changed:
         return Pointed([], 0)
     versions = _next_versions(connection, repository_id, changed)
-    row = {"repository_id": repository_id, "manifest_id": manifest_id}
-    row |= {"updated_at": change.now, "updated_by": change.by}
+    row = {
+        "repository_id": repository_id,
+        "manifest_id": manifest_id,
+        "updated_at": change.now,
+        "updated_by": change.by,
+    }
     created = [
         {"name": name, "version": versions[name], "version_key": version_key(name), **row}
         for name in changed

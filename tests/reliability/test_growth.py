@@ -146,7 +146,7 @@ def put(connection: Connection, number: int, names: list[str]) -> None:
     """What a PUT of a manifest does in its transaction, but for the outbox."""
     manifest = manifest_rules.parse(payload(number), OCI_INDEX)
     digest = Digest.of(manifest.payload)
-    repository_id, _ = repositories.ensure(connection, way_in(connection), now=NOW)
+    repository_id = repositories.ensure(connection, way_in(connection), now=NOW)[0].id
     listing = Listing([], None)
     added = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=NOW)
     manifests.measure(connection, added[0], manifest)
@@ -176,6 +176,13 @@ def remove_a_manifest(connection: Connection) -> None:
     tags.remove(connection, repository(connection), tags.of_manifest(connection, manifest_id), change=CHANGE)
     manifests.protect_blobs(connection, [manifest_id], until=NOW)
     manifests.remove(connection, manifest_id)
+
+
+def rename(connection: Connection) -> None:
+    """Give the repository a name that nobody has."""
+    found = repositories.get(connection, NAME)
+    assert found is not None
+    assert repositories.rename(connection, found, RepositoryName.parse("growth/new"), now=NOW)
 
 
 WORK: dict[str, Call] = {
@@ -218,6 +225,7 @@ PLANNED: dict[Callable[..., object], Call] = {
     repositories.page: lambda connection: repositories.page(connection, after="", count=10, prefix="a"),
     repositories.set_visibility: lambda connection: repositories.set_visibility(connection, 1, Visibility.PRIVATE),
     repositories.note_change: WORK["PUT of a new tag"],
+    repositories.rename: rename,
     repositories.assign: lambda connection: repositories.assign(connection, 1, None),
     repositories.begin_delete: lambda connection: repositories.begin_delete(connection, 1, now=NOW),
     repositories.deleted: repositories.deleted,
@@ -282,7 +290,9 @@ def foreign_keys(connection: Connection, table: str) -> list[list[str]]:
 
 def indexes(connection: Connection, table: str) -> list[list[str]]:
     """The columns of each index of a table, the primary key among them."""
-    found = [["id"]]
+    columns = connection.exec_driver_sql(f"PRAGMA table_info({table})").mappings().all()
+    # A key that is a number is the table itself, and no index.
+    found = [[column["name"] for column in columns if column["pk"]]]
     for row in connection.exec_driver_sql(f"PRAGMA index_list({table})").mappings().all():
         parts = connection.exec_driver_sql(f"PRAGMA index_info({row['name']})").mappings()
         found.append([part["name"] for part in parts])

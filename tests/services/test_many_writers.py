@@ -386,7 +386,8 @@ async def test_one_repository_of_a_name(backend: Backend) -> None:
     opened = await house.at(NAMES[0])
 
     def ensure(connection: Connection) -> tuple[int, bool]:
-        return repositories.ensure(connection, opened, now=1)
+        repository, is_made = repositories.ensure(connection, opened, now=1)
+        return repository.id, is_made
 
     found = await asyncio.gather(*(house.database.write(ensure) for _ in range(ATTEMPTS)))
     assert len({repository_id for repository_id, _ in found}) == 1
@@ -424,7 +425,7 @@ async def test_a_blob_and_what_waits_for_it_meet(postgresql_backend: PostgresqlB
     is_linked, go_on = threading.Event(), threading.Event()
 
     def link(connection: Connection) -> None:
-        repository_id = repositories.lock(connection, target)
+        repository_id = repositories.lock(connection, target).id
         locks.blob_arrives(connection, repository_id)
         assert blobs.hold(connection, digest, until=1)
         blobs.link(connection, repository_id, digest, now=1)
