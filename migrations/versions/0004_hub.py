@@ -124,7 +124,7 @@ def upgrade() -> None:
         sa.Column("repository_id", BIG_ID, nullable=False),
         sa.Column("markdown", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.Column("updated_by", BIG_ID, nullable=True),
+        sa.Column("updated_by", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["repository_id"],
             ["repositories.id"],
@@ -230,8 +230,17 @@ def upgrade() -> None:
     op.create_index(
         "ix_repositories_visibility_star_count", "repositories", ["visibility", "star_count", "id"], unique=False
     )
-    op.add_column("tag_history", sa.Column("changed_by", BIG_ID, nullable=True))
-    op.add_column("tags", sa.Column("updated_by", BIG_ID, nullable=True))
+    op.add_column("tag_history", sa.Column("changed_by", sa.BigInteger(), nullable=True))
+    op.create_index("ix_tag_history_repository_id_id", "tag_history", ["repository_id", "id"], unique=False)
+    op.create_index(
+        "ix_manifests_repository_id_subject_digest_artifact_type",
+        "manifests",
+        ["repository_id", "subject_digest", "artifact_type"],
+        unique=False,
+        sqlite_where=sa.text("subject_digest IS NOT NULL"),
+        postgresql_where=sa.text("subject_digest IS NOT NULL"),
+    )
+    op.add_column("tags", sa.Column("updated_by", sa.BigInteger(), nullable=True))
     op.create_index("ix_tags_manifest_id_name", "tags", ["manifest_id", "name"], unique=False)
     op.drop_index("ix_tags_manifest_id", table_name="tags")
     op.add_column("tags", sa.Column("version_key", NAME, nullable=True))

@@ -270,7 +270,10 @@ def _assert_edges(connection: Connection, repository_id: int, manifest_id: int, 
         connection.execute(_HOLD_BLOBS, {"manifest": manifest_id})
         connection.execute(_LINK_BLOBS, {"manifest": manifest_id})
     if manifest.children:
-        rows = [_edge(repository_id, entry, parent_id=manifest_id) for entry in manifest.children]
+        rows = [
+            _edge(repository_id, entry, parent_id=manifest_id) | {"platform": entry.platform}
+            for entry in manifest.children
+        ]
         connection.execute(insert(connection, manifest_children).on_conflict_do_nothing(), rows)
         connection.execute(_LINK_CHILDREN, {"manifest": manifest_id})
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, select, update
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, bindparam, case, delete, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.access import RepositoryAccess, Visibility
@@ -230,6 +230,26 @@ def rename(connection: Connection, repository: Repository, new: RepositoryName, 
     aliases.add(connection, repository.id, repository.name, now=now)
     connection.execute(update(repositories).where(repositories.c.id == repository.id).values(name=new))
     return True
+
+
+_NOTE_CHANGE = (
+    update(repositories)
+    .where(repositories.c.id == bindparam("repository"))
+    .values(
+        pushed_at=case(
+            (bindparam("is_push", type_=Boolean), bindparam("now", type_=BigInteger)), else_=repositories.c.pushed_at
+        ),
+        tag_count=repositories.c.tag_count + bindparam("tags_more", type_=BigInteger),
+        tally_at=bindparam("now"),
+    )
+)
+
+
+def note_change(connection: Connection, repository_id: int, *, tags_more: int, is_push: bool, now: int) -> None:
+    """What the repository holds has changed, in this transaction, which holds it alone: it has `tags_more` tags more
+    (fewer where negative), and is to be counted again."""
+    change = {"repository": repository_id, "tags_more": tags_more, "is_push": is_push, "now": now}
+    connection.execute(_NOTE_CHANGE, change)
 
 
 # Deleting. The name is free at once; what was in it goes in steps that are short for everybody else, and any of them

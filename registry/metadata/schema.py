@@ -198,7 +198,7 @@ readmes = Table(
     Column("repository_id", BigId, ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
     Column("markdown", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("updated_by", BigId, nullable=True),
+    Column("updated_by", BigInteger, nullable=True),
     comment="What people write about a repository; apart from it, so that no list reads it.",
 )
 
@@ -397,6 +397,14 @@ manifests = Table(
     UniqueConstraint("repository_id", "digest"),
     Index("ix_manifests_repository_id_subject_digest_id", "repository_id", "subject_digest", "id"),
     Index("ix_manifests_subject_id", "subject_id"),
+    Index(
+        "ix_manifests_repository_id_subject_digest_artifact_type",
+        "repository_id",
+        "subject_digest",
+        "artifact_type",
+        sqlite_where=text("subject_digest IS NOT NULL"),
+        postgresql_where=text("subject_digest IS NOT NULL"),
+    ),
     comment="Manifests with their exact bytes. What a listing shows is worked out once, at push.",
     sqlite_autoincrement=True,
 )
@@ -444,15 +452,16 @@ tags = Table(
     Column("manifest_id", BigId, ForeignKey("manifests.id", ondelete="RESTRICT"), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("updated_by", BigId, nullable=True),
+    Column("updated_by", BigInteger, nullable=True),
     Column("version_key", Name, nullable=True),
     Index("ix_tags_manifest_id_name", "manifest_id", "name"),
     Index("ix_tags_repository_id_updated_at_name", "repository_id", "updated_at", "name"),
     Index("ix_tags_repository_id_version_key_name", "repository_id", "version_key", "name"),
     comment="The live tags. version counts the changes of this name in this repository.",
 )
-"""`version_key`: sorts as versions do (1.10 after 1.9), empty for what is none; NULL until the tally has
-worked it out."""
+"""`version_key`: sorts as versions do (1.10 after 1.9), empty for what is none; NULL until the tally has worked it out.
+`updated_by`, and `changed_by` of the history, are ids of accounts, whose rows never go: no foreign keys, which would
+want an index each, and so a write more for each push."""
 
 tag_history = Table(
     "tag_history",
@@ -463,8 +472,9 @@ tag_history = Table(
     Column("digest", LargeBinary, nullable=True),
     Column("version", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    Column("changed_by", BigId, nullable=True),
+    Column("changed_by", BigInteger, nullable=True),
     UniqueConstraint("repository_id", "name", "version"),
+    Index("ix_tag_history_repository_id_id", "repository_id", "id"),
     comment="Every change of every tag, appended and never changed. digest is NULL where the tag was deleted.",
     sqlite_autoincrement=True,
 )

@@ -1,9 +1,12 @@
-"""Tags: one live row a name, and a history that only grows."""
+"""Tags: one live row a name, and a history that only grows. Lists for people are in `tag_list`."""
+
+from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, bindparam, delete, func, insert, null, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
+from registry.core.versions import version_key
 from registry.metadata.schema import manifests, tag_history, tags
 
 _PAGE = (
@@ -30,16 +33,23 @@ _VERSIONS = (
 _MOVE = (
     update(tags)
     .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
-    .values(manifest_id=bindparam("manifest"), version=bindparam("number"), updated_at=bindparam("now"))
+    .values(
+        manifest_id=bindparam("manifest"),
+        version=bindparam("number"),
+        updated_at=bindparam("now"),
+        updated_by=bindparam("by"),
+        version_key=bindparam("sorts_as"),
+    )
 )
 _END_HISTORY = insert(tag_history).from_select(
-    ["repository_id", "name", "digest", "version", "changed_at"],
+    ["repository_id", "name", "digest", "version", "changed_at", "changed_by"],
     select(
         tags.c.repository_id,
         tags.c.name,
         null(),
         tags.c.version + 1,
         bindparam("now", type_=BigInteger),
+        bindparam("by", type_=BigInteger),
     ).where(tags.c.manifest_id == bindparam("manifest")),
 )
 _REMOVE_OF_MANIFEST = delete(tags).where(tags.c.manifest_id == bindparam("manifest"))
@@ -62,6 +72,22 @@ def of_manifest(connection: Connection, manifest_id: int) -> list[str]:
     return sorted(connection.execute(_OF_MANIFEST, {"manifest": manifest_id}).scalars())
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """When tags change, and whose doing it is: an account, None for nobody who has logged in."""
+
+    now: int
+    by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """What became of tags: those that point somewhere else now, and how many of them there were not before."""
+
+    changed: list[str]
+    created: int
+
+
 def point(
     connection: Connection,
     repository_id: int,
@@ -69,33 +95,28 @@ def point(
     *,
     manifest_id: int,
     digest: Digest,
-    now: int,
-) -> list[str]:
-    """Let all `names` point to a manifest; returns those for which that is a change."""
+    change: Change,
+) -> Pointed:
+    """Let all `names` point to a manifest. Who calls counts the tags of the repository (`repositories.note_change`)."""
     before = live(connection, repository_id, names)
     changed = sorted(name for name in set(names) if before.get(name) != digest)
     if not changed:
-        return []
+        return Pointed([], 0)
     versions = _next_versions(connection, repository_id, changed)
+    row = {
+        "repository_id": repository_id,
+        "manifest_id": manifest_id,
+        "updated_at": change.now,
+        "updated_by": change.by,
+    }
     created = [
-        {
-            "repository_id": repository_id,
-            "name": name,
-            "manifest_id": manifest_id,
-            "version": versions[name],
-            "updated_at": now,
-        }
+        {"name": name, "version": versions[name], "version_key": version_key(name), **row}
         for name in changed
         if name not in before
     ]
+    to = {"repository": repository_id, "manifest": manifest_id, "now": change.now, "by": change.by}
     moved = [
-        {
-            "repository": repository_id,
-            "tag": name,
-            "manifest": manifest_id,
-            "number": versions[name],
-            "now": now,
-        }
+        {"tag": name, "number": versions[name], "sorts_as": version_key(name), **to}
         for name in changed
         if name in before
     ]
@@ -103,22 +124,22 @@ def point(
         connection.execute(insert(tags), created)
     if moved:
         connection.execute(_MOVE, moved)
-    _append_history(connection, repository_id, versions, digest=digest, now=now)
-    return changed
+    _append_history(connection, repository_id, versions, digest=digest, change=change)
+    return Pointed(changed, len(created))
 
 
-def remove(connection: Connection, repository_id: int, names: list[str], *, now: int) -> None:
+def remove(connection: Connection, repository_id: int, names: list[str], *, change: Change) -> None:
     """Delete live tags, and write that into the history."""
     if not names:
         return
     versions = _next_versions(connection, repository_id, names)
     connection.execute(delete(tags).where(tags.c.repository_id == repository_id, tags.c.name.in_(names)))
-    _append_history(connection, repository_id, versions, digest=None, now=now)
+    _append_history(connection, repository_id, versions, digest=None, change=change)
 
 
-def remove_of_manifest(connection: Connection, manifest_id: int, *, now: int) -> None:
+def remove_of_manifest(connection: Connection, manifest_id: int, *, change: Change) -> None:
     """Delete every tag that points to a manifest, however many, and write that into the history."""
-    connection.execute(_END_HISTORY, {"manifest": manifest_id, "now": now})
+    connection.execute(_END_HISTORY, {"manifest": manifest_id, "now": change.now, "by": change.by})
     connection.execute(_REMOVE_OF_MANIFEST, {"manifest": manifest_id})
 
 
@@ -129,7 +150,7 @@ def _next_versions(connection: Connection, repository_id: int, names: list[str])
 
 
 def _append_history(
-    connection: Connection, repository_id: int, versions: dict[str, int], *, digest: Digest | None, now: int
+    connection: Connection, repository_id: int, versions: dict[str, int], *, digest: Digest | None, change: Change
 ) -> None:
     rows = [
         {
@@ -137,7 +158,8 @@ def _append_history(
             "name": name,
             "digest": None if digest is None else digest.pack(),
             "version": version,
-            "changed_at": now,
+            "changed_at": change.now,
+            "changed_by": change.by,
         }
         for name, version in versions.items()
     ]

@@ -25,6 +25,7 @@ from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.database import Connection, Database
 from registry.metadata.manifests import Held, Listing
 from registry.metadata.repositories import Hold
+from registry.metadata.tags import Change
 from registry.services import journal
 from registry.services.clock import Clock
 
@@ -109,12 +110,15 @@ class Push:
         manifest_id, new = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=now)
         held = manifests.measure(connection, manifest_id, manifest)
         self._check_references(manifest, held)
-        changed = tags.point(
-            connection, repository_id, list(push.tags), manifest_id=manifest_id, digest=digest, now=now
+        change = Change(now, access.actor.account_id)
+        pointed = tags.point(
+            connection, repository_id, list(push.tags), manifest_id=manifest_id, digest=digest, change=change
         )
+        if new or pointed.changed:
+            repositories.note_change(connection, repository_id, tags_more=pointed.created, is_push=True, now=now)
         media_type = manifest.media_type
         events = [Event(EventKind.MANIFEST_PUSHED, name, digest, media_type=media_type)] if new else []
-        events += [Event(EventKind.TAG_SET, name, digest, tag=tag, media_type=media_type) for tag in changed]
+        events += [Event(EventKind.TAG_SET, name, digest, tag=tag, media_type=media_type) for tag in pointed.changed]
         journal.changed(connection, access.actor, events, now=now)
 
     def _check_references(self, manifest: Manifest, held: Held) -> None:

@@ -11,6 +11,7 @@ from registry.metadata import blobs, manifests, repositories, tags
 from registry.metadata.access import require_unchanged
 from registry.metadata.database import Connection, Database
 from registry.metadata.repositories import Hold, Locked
+from registry.metadata.tags import Change
 from registry.services import journal
 from registry.services.clock import Clock
 
@@ -46,7 +47,8 @@ class Remove:
         if digest is None:
             raise ManifestUnknown("no such tag", reference=tag)
         now = self.clock()
-        tags.remove(connection, repository.id, [tag], now=now)
+        tags.remove(connection, repository.id, [tag], change=Change(now, access.actor.account_id))
+        repositories.note_change(connection, repository.id, tags_more=-1, is_push=False, now=now)
         events = [Event(EventKind.TAG_DELETED, repository.name, digest, tag=tag)]
         journal.changed(connection, access.actor, events, now=now)
 
@@ -57,7 +59,8 @@ class Remove:
             raise ManifestUnknown("no such manifest", reference=str(digest))
         now = self.clock()
         named = tags.of_manifest(connection, manifest_id)
-        tags.remove_of_manifest(connection, manifest_id, now=now)
+        tags.remove_of_manifest(connection, manifest_id, change=Change(now, access.actor.account_id))
+        repositories.note_change(connection, repository.id, tags_more=-len(named), is_push=False, now=now)
         manifests.protect_blobs(connection, [manifest_id], until=now + self.lease_ms)
         manifests.remove(connection, manifest_id)
         events = [Event(EventKind.TAG_DELETED, repository.name, digest, tag=tag) for tag in named]

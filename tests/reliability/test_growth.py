@@ -21,6 +21,7 @@ from registry.core.manifest import OCI_INDEX
 from registry.core.names import Reference, RepositoryName, Tag
 from registry.metadata import access, manifests, repositories, sqlite, tags
 from registry.metadata.manifests import Listing, ReferrersQuery
+from registry.metadata.tags import Change
 from tests.core.test_manifest import encoded, index
 from tests.reliability.client import expect
 from tests.running import Registry
@@ -31,6 +32,7 @@ TAGS_PER_PUT = 100
 RATIO_LIMIT = 1.3
 NOBODY = Actor(None, "", "none")
 NOW = 1_000
+CHANGE = Change(NOW, None)
 
 Call = Callable[[Connection], object]
 
@@ -148,7 +150,9 @@ def put(connection: Connection, number: int, names: list[str]) -> None:
     listing = Listing([], None)
     added = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=NOW)
     manifests.measure(connection, added[0], manifest)
-    tags.point(connection, repository_id, names, manifest_id=added[0], digest=digest, now=NOW)
+    pointed = tags.point(connection, repository_id, names, manifest_id=added[0], digest=digest, change=CHANGE)
+    if added[1] or pointed.changed:
+        repositories.note_change(connection, repository_id, tags_more=pointed.created, is_push=True, now=NOW)
 
 
 def first_manifest(connection: Connection) -> int:
@@ -169,7 +173,7 @@ def remove_a_manifest(connection: Connection) -> None:
     put(connection, 777, ["gone"])
     manifest_id = manifests.find(connection, repository(connection), Digest.of(payload(777)), lock=True)
     assert manifest_id is not None
-    tags.remove(connection, repository(connection), tags.of_manifest(connection, manifest_id), now=NOW)
+    tags.remove(connection, repository(connection), tags.of_manifest(connection, manifest_id), change=CHANGE)
     manifests.protect_blobs(connection, [manifest_id], until=NOW)
     manifests.remove(connection, manifest_id)
 
@@ -186,7 +190,7 @@ WORK: dict[str, Call] = {
     "PUT of a new tag": lambda connection: put(connection, 0, ["new"]),
     "PUT of a new manifest under a known tag": lambda connection: put(connection, 888, ["t00005"]),
     "PUT of the same again": lambda connection: put(connection, 0, ["t00005"]),
-    "DELETE of a tag": lambda connection: tags.remove(connection, repository(connection), ["t00005"], now=NOW),
+    "DELETE of a tag": lambda connection: tags.remove(connection, repository(connection), ["t00005"], change=CHANGE),
     "DELETE of a manifest": remove_a_manifest,
     "GET by tag": lambda connection: manifests.stored(
         connection, repository(connection), Reference(tag=Tag.parse("t00005"))
@@ -211,7 +215,7 @@ PLANNED: dict[Callable[..., object], Call] = {
     manifests.measure: WORK["PUT of a new tag"],
     manifests.protect_blobs: WORK["DELETE of a manifest"],
     manifests.remove: WORK["DELETE of a manifest"],
-    tags.remove_of_manifest: lambda connection: tags.remove_of_manifest(connection, 1, now=NOW),
+    tags.remove_of_manifest: lambda connection: tags.remove_of_manifest(connection, 1, change=CHANGE),
     manifests.referrers: first_referrers,
     repositories.find: lambda connection: repositories.find(connection, NAME),
     repositories.lock: lambda connection: repositories.lock(connection, way_in(connection)),
@@ -223,6 +227,7 @@ PLANNED: dict[Callable[..., object], Call] = {
     repositories.rename: rename,
     repositories.page: lambda connection: repositories.page(connection, after="", count=10, prefix="a"),
     repositories.set_visibility: lambda connection: repositories.set_visibility(connection, 1, Visibility.PRIVATE),
+    repositories.note_change: WORK["PUT of a new tag"],
     repositories.assign: lambda connection: repositories.assign(connection, 1, None),
     repositories.begin_delete: lambda connection: repositories.begin_delete(connection, 1, now=NOW),
     repositories.deleted: repositories.deleted,
@@ -287,7 +292,9 @@ def foreign_keys(connection: Connection, table: str) -> list[list[str]]:
 
 def indexes(connection: Connection, table: str) -> list[list[str]]:
     """The columns of each index of a table, the primary key among them."""
-    found = [["id"]]
+    columns = connection.exec_driver_sql(f"PRAGMA table_info({table})").mappings().all()
+    # A key that is a number is the table itself, and no index.
+    found = [[column["name"] for column in columns if column["pk"]]]
     for row in connection.exec_driver_sql(f"PRAGMA index_list({table})").mappings().all():
         parts = connection.exec_driver_sql(f"PRAGMA index_info({row['name']})").mappings()
         found.append([part["name"] for part in parts])
