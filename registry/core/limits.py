@@ -57,3 +57,8 @@ FORM_FIELDS_MAX = 64
 REFRESH_TOKENS_PER_ACCOUNT = 100
 """Logins that are remembered; the oldest is forgotten for a new one."""
 TOKENS_PER_ACCOUNT = 1000
+SEARCH_MAX_CHARS = 200
+SEARCH_WORDS_MAX = 8
+LIST_PAGE_DEFAULT = 25
+LIST_PAGE_MAX = 100
+"""Entries of a page of the hub's lists."""
