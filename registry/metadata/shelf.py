@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select, union, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, and_, exists, func, or_, select, union, union_all
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Visibility
@@ -50,24 +50,33 @@ _COLUMNS = (
 _OWNED = repositories.outerjoin(accounts, accounts.c.id == repositories.c.namespace_id)
 
 
-def page(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> RepositoriesPage:
-    """A page of what is wanted of what the viewer may see. In two statements, and one more for the total."""
+def page(
+    connection: Connection, viewer: Viewer, wanted: RepositoriesQuery, *, with_facets: bool = True
+) -> RepositoriesPage:
+    """A page of what is wanted of what the viewer may see: one statement, one more for types and platforms, and one
+    more for the total."""
     if viewer.sees_nothing or wanted.count < 1:
         return RepositoriesPage([], None, 0 if wanted.with_total else None)
     by_relevance = wanted.order is Order.RELEVANCE and bool(wanted.search.words)
     rows, next_after = (_best if by_relevance else _ordered)(connection, viewer, wanted)
     number = total(connection, viewer, wanted) if wanted.with_total else None
-    return RepositoriesPage(_entries(connection, rows), next_after, number)
+    held = _facets_of(connection, [row.id for row in rows]) if with_facets else {}
+    return RepositoriesPage([_entry(row, held) for row in rows], next_after, number)
 
 
 def total(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> int:
     """How many repositories that the viewer may see are wanted; those that are a letter off do not count."""
     if viewer.sees_nothing:
         return 0
-    found = _walk(connection, viewer, replace(wanted, order=Order.NAME, after=None, count=_ALL))
-    ids = union(*(select(part.c.id) for part in [part.subquery() for part in _parts(found, viewer, wanted)]))
-    query = select(func.count()).select_from(ids.subquery())
+    query = select(func.count()).select_from(ids(connection, viewer, wanted).subquery())
     return int(connection.execute(query, {"account": viewer.account_id}).scalar_one())
+
+
+def ids(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> CompoundSelect[Any]:
+    """Selects the `id` of every repository that the viewer may see and that is wanted; those that are a letter off are
+    not."""
+    walk = _walk(connection, viewer, replace(wanted, order=Order.NAME, after=None, count=_ALL))
+    return union(*(select(part.c.id) for part in [part.subquery() for part in _parts(walk, viewer, wanted)]))
 
 
 # In the order of a column
@@ -201,8 +210,8 @@ def _walks_inside(
 
 def _best(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> tuple[_Rows, Position | None]:
     parts = [part.subquery() for part in _candidates(connection, viewer, wanted)]
-    ids = union(*(select(part.c.id) for part in parts))
-    query = select(*_COLUMNS).select_from(_OWNED).where(repositories.c.id.in_(ids))
+    found = union(*(select(part.c.id) for part in parts))
+    query = select(*_COLUMNS).select_from(_OWNED).where(repositories.c.id.in_(found))
     ranked = []
     for row in connection.execute(query, {"account": viewer.account_id}):
         key = _rank(wanted.search, row)
@@ -251,28 +260,31 @@ def _popular(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) 
     """Of what is pulled most, what has the words: where many fit, the best are among these."""
     most = replace(wanted, search=SearchText(), order=Order.RELEVANCE, after=None, count=BEST)
     walk = _walk(connection, viewer, most)
-    ids = walk.first_of(_parts(walk, viewer, most)).subquery("most")
-    query = select(repositories.c.id).select_from(repositories.join(ids, ids.c.id == repositories.c.id))
+    first = walk.first_of(_parts(walk, viewer, most)).subquery("most")
+    query = select(repositories.c.id).select_from(repositories.join(first, first.c.id == repositories.c.id))
     return query.where(holds(wanted.search))
 
 
 # What an entry says
 
 
-def _entries(connection: Connection, rows: _Rows) -> list[ListedRepository]:
-    """With types and platforms, which are rows of their own."""
-    if not rows:
-        return []
+_Held = dict[tuple[int, str], list[str]]
+
+
+def _facets_of(connection: Connection, repository_ids: list[int]) -> _Held:
+    """Types and platforms of the repositories of a page."""
+    if not repository_ids:
+        return {}
     facets = repository_facets.c
     query = select(facets.repository_id, facets.kind, facets.value)
-    query = query.where(facets.repository_id.in_([row.id for row in rows])).order_by(facets.value)
-    held: dict[tuple[int, str], list[str]] = {}
+    query = query.where(facets.repository_id.in_(repository_ids)).order_by(facets.value)
+    held: _Held = {}
     for repository_id, kind, value in connection.execute(query):
         held.setdefault((repository_id, kind), []).append(value)
-    return [_entry(row, held) for row in rows]
+    return held
 
 
-def _entry(row: Any, held: dict[tuple[int, str], list[str]]) -> ListedRepository:
+def _entry(row: Any, held: _Held) -> ListedRepository:
     values = dict(zip([column.name for column in _COLUMNS], row, strict=False))
     values["visibility"] = Visibility(row.visibility)
     values["is_starred"] = bool(row.is_starred)

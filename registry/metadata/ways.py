@@ -122,7 +122,7 @@ class Walk:
     column: Column[Any]
     descending: bool
     after: tuple[Any, ...] | None
-    """The last key, and the last id unless the column is unique; None from the beginning."""
+    """The last key, and the last id unless the column is unique, as values or as SQL; None from the beginning."""
     count: int
     conditions: tuple[ColumnElement[bool], ...] = ()
 
@@ -193,7 +193,7 @@ class Walk:
     @property
     def _after(self) -> list[ColumnElement[Any]]:
         keys = zip(self._keys, self.after or (), strict=False)
-        return [literal(value, key.type) for key, value in keys]
+        return [value if isinstance(value, ColumnElement) else literal(value, key.type) for key, value in keys]
 
     @property
     def _behind(self) -> list[ColumnElement[bool]]:
