@@ -83,3 +83,8 @@ CODE_FAILURES_PER_ACCOUNT = 5
 """Wrong one-time codes in the window of failed logins, after a right password each: a code is one of a million, three
 count at a time."""
 RETURN_TO_MAX_CHARS = 512
+SEARCH_MAX_CHARS = 200
+SEARCH_WORDS_MAX = 8
+LIST_PAGE_DEFAULT = 25
+LIST_PAGE_MAX = 100
+"""Entries of a page of the hub's lists."""

@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     and_,
     bindparam,
     delete,
@@ -14,8 +13,6 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    true,
-    union,
     update,
 )
 from sqlalchemy.engine import Connection
@@ -27,7 +24,6 @@ from registry.core.names import RepositoryName
 from registry.metadata.aliases import MEANT
 from registry.metadata.notices import notify
 from registry.metadata.schema import (
-    BigId,
     access_changes,
     accounts,
     grants,
@@ -38,8 +34,8 @@ from registry.metadata.schema import (
     repository_blobs,
     team_members,
 )
+from registry.metadata.ways import CALLER, OWN_NAMESPACES, OWN_REPOSITORIES, VISIBLE, Viewer, Walk, covered, place
 
-_CALLER: Any = bindparam("account", type_=BigId)
 _owner = accounts.alias("owner")
 _namespace = accounts.alias("namespace")
 _named = accounts.alias("named")
@@ -59,17 +55,17 @@ def is_active(account: Any, owner: Any) -> ColumnElement[bool]:
 def _highest(on: ColumnElement[bool]) -> list[ColumnElement[int]]:
     """The caller's highest roles of the grants `on` something: its own, and that of its teams; 0 for none."""
     role = select(func.coalesce(func.max(grants.c.role), 0)).correlate(repositories, _namespace, _named)
-    own = role.where(grants.c.account_id == _CALLER, on)
+    own = role.where(grants.c.account_id == CALLER, on)
     # Not a join: SQLite would begin it with the roles of everybody, of which a place may have many.
-    its_teams = select(team_members.c.team_id).where(team_members.c.account_id == _CALLER)
+    its_teams = select(team_members.c.team_id).where(team_members.c.account_id == CALLER)
     of_team = role.where(grants.c.team_id.in_(its_teams), on)
     return [own.scalar_subquery(), of_team.scalar_subquery()]
 
 
 _OWNS = or_(
-    _namespace_id == _CALLER,
+    _namespace_id == CALLER,
     exists()
-    .where(members.c.organization_id == _namespace_id, members.c.account_id == _CALLER, members.c.is_owner)
+    .where(members.c.organization_id == _namespace_id, members.c.account_id == CALLER, members.c.is_owner)
     .correlate(_namespace, _named),
 )
 _FACTS = (
@@ -89,7 +85,7 @@ _FACTS = (
         *_highest(grants.c.namespace_id == _namespace_id),
     )
     .select_from(installation)
-    .outerjoin(accounts, accounts.c.id == _CALLER)
+    .outerjoin(accounts, accounts.c.id == CALLER)
     .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
     .outerjoin(repositories, repositories.c.id == MEANT)
     .outerjoin(_namespace, _namespace.c.id == repositories.c.namespace_id)
@@ -150,13 +146,13 @@ _STANDING = (
         members.c.is_owner.label("owner"),
     )
     .select_from(installation)
-    .outerjoin(accounts, accounts.c.id == _CALLER)
+    .outerjoin(accounts, accounts.c.id == CALLER)
     .outerjoin(_owner, _owner.c.id == accounts.c.owner_id)
     .outerjoin(
         _named,
         and_(_named.c.name == bindparam("named"), _named.c.kind != "robot", _named.c.deleted_at.is_(None)),
     )
-    .outerjoin(members, and_(members.c.organization_id == _named.c.id, members.c.account_id == _CALLER))
+    .outerjoin(members, and_(members.c.organization_id == _named.c.id, members.c.account_id == CALLER))
 )
 
 
@@ -176,85 +172,36 @@ def standing(connection: Connection, account_id: int, namespace: str | None) -> 
 
 # Lists
 
-_OWN_NAMESPACES = union(
-    select(accounts.c.id).where(accounts.c.id == _CALLER),
-    select(members.c.organization_id).where(members.c.account_id == _CALLER, members.c.is_owner),
-    select(grants.c.namespace_id).where(grants.c.account_id == _CALLER, grants.c.namespace_id.is_not(None)),
-    select(grants.c.namespace_id)
-    .join(team_members, team_members.c.team_id == grants.c.team_id)
-    .where(team_members.c.account_id == _CALLER, grants.c.namespace_id.is_not(None)),
-)
-_OWN_REPOSITORIES = union(
-    select(grants.c.repository_id).where(grants.c.account_id == _CALLER, grants.c.repository_id.is_not(None)),
-    select(grants.c.repository_id)
-    .join(team_members, team_members.c.team_id == grants.c.team_id)
-    .where(team_members.c.account_id == _CALLER, grants.c.repository_id.is_not(None)),
-)
-_IS_ADMIN = exists().where(accounts.c.id == _CALLER, accounts.c.is_admin)
-_WAYS = (
-    repositories.c.visibility == Visibility.PUBLIC.value,
-    repositories.c.namespace_id.in_(_OWN_NAMESPACES),
-    repositories.c.id.in_(_OWN_REPOSITORIES),
-)
-"""Why somebody may pull a repository, unless it administers the instance. The same rule as `core.access.decide`: a
-test compares the two."""
-
-
-def _names(limits: TokenLimits | None, *, after: str, count: int) -> Select[str]:
-    """Names of repositories that hold something, in byte order."""
-    query = (
-        select(repositories.c.name)
-        .where(repositories.c.name > after, repositories.c.deleted_at.is_(None))
-        .where(exists().where(manifests.c.repository_id == repositories.c.id))
-        .order_by(repositories.c.name)
-        .limit(count)
-    )
-    return query if limits is None or limits.repositories is None else query.where(_covered(limits.repositories))
-
-
-def _covered(entries: Iterable[str]) -> ColumnElement[bool]:
-    """`TokenLimits.covers` as a condition. Below `a/` is what sorts between `a/` and `a0`, the character after."""
-    below = [entry[:-2] for entry in entries if entry.endswith("/*")]
-    exact = [entry for entry in entries if not entry.endswith("/*")]
-    ranges = [and_(repositories.c.name > f"{prefix}/", repositories.c.name < f"{prefix}0") for prefix in below]
-    return or_(repositories.c.name.in_(exact), *ranges)
-
 
 def page(
     connection: Connection, account_id: int | None, limits: TokenLimits | None, *, after: str, count: int
 ) -> list[str]:
-    """The next `count` names after `after` of repositories that an account may pull, within the limits of its token.
-
-    Each way to be allowed is a part that stops at `count` by itself: what others may see is not walked through.
-    """
-    if limits is not None and not limits.pulls:
+    """The next `count` names after `after` of repositories that hold something and that an account may pull, within the
+    limits of its token, in byte order."""
+    viewer = Viewer(account_id, limits)
+    if viewer.sees_nothing:
         return []
-    names = _names(limits, after=after, count=count)
-    shown, of_namespaces, given = (names.where(way) for way in _WAYS)
-    as_admin = names.join(accounts, and_(accounts.c.id == _CALLER, accounts.c.is_admin))
-    if connection.dialect.name == "postgresql":
-        # It would walk through all names for both.
-        of_namespaces = _page_of_each_namespace(names, count)
-        as_admin = names.where(_ADMINISTERS)
-    parts = [query.subquery() for query in (shown, of_namespaces, given, as_admin)]
-    found = union(*(select(part.c.name) for part in parts)).subquery()
-    statement = select(found.c.name).order_by(found.c.name).limit(count)
-    return list(connection.execute(statement, {"account": account_id}).scalars())
+    walk = _names(connection, after=after, count=count).where(*viewer.conditions)
+    private = place(OWN_NAMESPACES.subquery("own").c.id, Visibility.PRIVATE)
+    parts = [
+        walk.through_visibility(Visibility.PUBLIC),
+        walk.through_places(private),
+        walk.through_ids(OWN_REPOSITORIES),
+        walk.only_if(viewer.sees_all, walk.through_names()),
+    ]
+    return list(connection.execute(walk.first_of(parts), {"account": account_id}).scalars("key"))
 
 
-_ADMINISTERS = select(accounts.c.is_admin).where(accounts.c.id == _CALLER).scalar_subquery()
-
-
-def _page_of_each_namespace(names: Select[str], count: int) -> Select[str]:
-    """The first of `names` in all of the caller's namespaces, in words that SQLite does not have, and does without."""
-    own = _OWN_NAMESPACES.subquery("own")
-    page_of_one = names.where(repositories.c.namespace_id == own.c.id).lateral("page_of_one")
-    return select(page_of_one.c.name).select_from(own.join(page_of_one, true())).order_by("name").limit(count)
+def _names(connection: Connection, *, after: str, count: int) -> Walk:
+    """Those that hold something, by name."""
+    holds = exists().where(manifests.c.repository_id == repositories.c.id)
+    return Walk(connection, repositories.c.name, False, (after,), count, (holds,))
 
 
 def everything(connection: Connection, *, after: str, count: int) -> list[str]:
     """As `page`, of all repositories: for a registry that is open to everybody."""
-    return list(connection.execute(_names(None, after=after, count=count)).scalars())
+    names = _names(connection, after=after, count=count).through_names()
+    return list(connection.execute(names).scalars("key"))
 
 
 _HOLDERS = (
@@ -262,7 +209,7 @@ _HOLDERS = (
     .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
     .where(repository_blobs.c.digest == bindparam("digest"), repositories.c.deleted_at.is_(None))
 )
-_VISIBLE_HOLDERS = _HOLDERS.where(or_(*_WAYS, _IS_ADMIN))
+_VISIBLE_HOLDERS = _HOLDERS.where(VISIBLE)
 
 
 def may_pull_somewhere(
@@ -273,7 +220,7 @@ def may_pull_somewhere(
         return False
     query = _VISIBLE_HOLDERS
     if limits is not None and limits.repositories is not None:
-        query = query.where(_covered(limits.repositories))
+        query = query.where(covered(limits.repositories))
     parameters = {"account": account_id, "digest": packed_digest}
     return connection.execute(query.limit(1), parameters).first() is not None
 

@@ -39,12 +39,9 @@ metadata = MetaData(
     }
 )
 
-_ORDERS = [
-    (by, order)
-    for by in ("visibility", "namespace_id")
-    for order in ("pushed_at", "pull_count", "star_count", "size_bytes")
-]
-"""Lists of repositories: what each way of being allowed to see one begins with, and what it is ordered by."""
+_ORDERS = ("pushed_at", "pull_count", "star_count", "size_bytes")
+_PLACES = (("visibility",), ("namespace_id", "visibility"))
+"""Lists of repositories: what they are ordered by, and what each way of being allowed to see one begins with."""
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows only in a column declared INTEGER, which holds 64 bits there."""
@@ -174,10 +171,10 @@ repositories = Table(
     Column("pulled_at", BigInteger, nullable=True),
     Column("star_count", BigInteger, nullable=False, server_default="0"),
     Column("tally_at", BigInteger, nullable=True, server_default="0"),
-    Index("ix_repositories_namespace_id_name", "namespace_id", "name"),
+    Index("ix_repositories_namespace_id_name", "namespace_id", "visibility", "name"),
     Index("ix_repositories_visibility_name", "visibility", "name"),
     Index("ix_repositories_created_by", "created_by"),
-    *(Index(f"ix_repositories_{by}_{order}", by, order, "id") for by, order in _ORDERS),
+    *(Index(f"ix_repositories_{by[0]}_{order}", *by, order, "id") for by in _PLACES for order in _ORDERS),
     Index(
         "ix_repositories_tally_at",
         "tally_at",
@@ -190,7 +187,8 @@ repositories = Table(
 
 What a list shows and orders by stands here, worked out from what the repository holds: with each push, pull and star
 where that is cheap, and by the tally, which counts again from `tally_at` on what has changed (NULL: nothing has).
-`size_bytes`: each blob once, with manifests; `shared_bytes`: those of it that other repositories show too."""
+`size_bytes`: each blob once, with manifests; `shared_bytes`: those of it that other repositories show too.
+Triggers keep `repository_search` (see `search`) like it: on PostgreSQL its rows are locked behind those here."""
 
 readmes = Table(
     "readmes",

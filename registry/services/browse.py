@@ -1,0 +1,80 @@
+"""Looking around: lists of repositories and namespaces, and what somebody who types may mean.
+
+What the REST API, the pages, `docker search` and the views for other products' clients show. Everybody sees what it may
+pull, within the limits of its token; where access is open to all, everything.
+"""
+
+from dataclasses import dataclass, replace
+
+from registry.core.access import Principal
+from registry.core.errors import AccountUnknown, FieldInvalid
+from registry.core.limits import LIST_PAGE_MAX
+from registry.core.search import SearchText
+from registry.core.shelf import (
+    NamespacePage,
+    NamespacesPage,
+    Order,
+    RepositoriesPage,
+    RepositoriesQuery,
+    Suggestions,
+)
+from registry.metadata import namespaces, shelf
+from registry.metadata.database import Connection, Database
+from registry.metadata.ways import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Browse:
+    """Lists. A page has at most LIST_PAGE_MAX entries."""
+
+    database: Database
+    is_open: bool
+
+    async def repositories(self, caller: Principal, wanted: RepositoriesQuery) -> RepositoriesPage:
+        """A page of repositories. Raises FieldInvalid for a place that a page of this order cannot end at."""
+        if wanted.after is not None and isinstance(wanted.after[0], str) != _is_text(wanted):
+            raise FieldInvalid("after belongs to a list in another order", field="after")
+        bounded = replace(wanted, count=min(wanted.count, LIST_PAGE_MAX))
+        viewer = self._viewer(caller)
+        return await self.database.read(lambda connection: shelf.page(connection, viewer, bounded))
+
+    async def suggest(self, caller: Principal, search: SearchText, count: int) -> Suggestions:
+        """Repositories that fit best, and namespaces whose name begins so; nothing for no text."""
+        viewer = self._viewer(caller)
+        bounded = min(count, LIST_PAGE_MAX)
+        wanted = RepositoriesQuery(search=search, order=Order.RELEVANCE, count=bounded)
+
+        def look(connection: Connection) -> Suggestions:
+            found = shelf.page(connection, viewer, wanted, with_facets=False)
+            begun = namespaces.page(connection, viewer, after="", count=bounded, prefix=search.whole)
+            return Suggestions(found.entries, begun.entries)
+
+        return await self.database.read(look) if search.words else Suggestions([], [])
+
+    async def namespaces(self, caller: Principal, *, after: str, count: int) -> NamespacesPage:
+        """Namespaces in which the caller may see something, from the one behind `after` on."""
+        viewer = self._viewer(caller)
+        bounded = min(count, LIST_PAGE_MAX)
+        return await self.database.read(
+            lambda connection: namespaces.page(connection, viewer, after=after, count=bounded)
+        )
+
+    async def namespace(self, caller: Principal, name: str, *, with_numbers: bool = False) -> NamespacePage:
+        """One namespace. Raises AccountUnknown unless the caller may see something in it, or belongs to it."""
+        viewer = self._viewer(caller)
+        found = await self.database.read(
+            lambda connection: namespaces.find(connection, viewer, name, with_numbers=with_numbers)
+        )
+        if found is None:
+            raise AccountUnknown("there is no such namespace")
+        return found
+
+    def _viewer(self, caller: Principal) -> Viewer:
+        return Viewer(caller.account_id, caller.limits, is_open=self.is_open)
+
+
+def _is_text(wanted: RepositoriesQuery) -> bool:
+    """Whether a position in this list begins with a text."""
+    if wanted.order is Order.RELEVANCE:
+        return bool(wanted.search.words)
+    return wanted.order is Order.NAME
