@@ -1,9 +1,9 @@
 """Versions in the names of tags: a key that sorts, byte by byte, as versions do.
 
-Source: Semantic Versioning 2.0.0, "Precedence", and what tags look like: `1.25`, `v2.0.0-rc.1`, `8.0.36-debian`, `2024-05-01`,
-`1.4.2_build7`. `1.10` comes after `1.9`, missing numbers are 0, and what has a suffix comes before what has none: first
-the releases that are still to come (`-rc.1`), then the variants (`-alpine`). What follows `_` or stands for the `+` of
-build data, which a tag cannot have, comes after.
+Source: Semantic Versioning 2.0.0, "Precedence", and what tags look like: `1.25`, `v2.0.0-rc.1`, `8.0.36-debian`,
+`2024-05-01`, `1.4.2_build7`. `1.10` comes after `1.9`, missing numbers are 0, and what has a suffix comes before what
+has none: first the releases that are still to come (`-rc.1`), then the variants (`-alpine`). What follows a `_`, which
+stands for the `+` of build data that a tag cannot have, comes after.
 """
 
 import re
@@ -54,7 +54,7 @@ def _rank(suffix: str) -> str:
         return _RELEASE
     if _TO_COME.match(suffix):
         return _PRE_RELEASE
-    return _BUILD if suffix[0] in "_+" else _VARIANT
+    return _BUILD if suffix[0] == "_" else _VARIANT
 
 
 def _suffix(suffix: str) -> str:

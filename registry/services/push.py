@@ -106,7 +106,7 @@ class Push:
         access_rows.require_unchanged(connection, access)
         if created:
             journal.created(connection, access, now=now)
-        _check_condition(connection, repository_id, push)
+        require_condition(connection, repository_id, push.tags, push.condition)
         manifest_id, new = manifests.add(connection, repository_id, manifest, digest=digest, listing=listing, now=now)
         held = manifests.measure(connection, manifest_id, manifest)
         self._check_references(manifest, held)
@@ -195,12 +195,12 @@ def _digest_of(push: ManifestPush) -> Digest:
     return digest
 
 
-def _check_condition(connection: Connection, repository_id: int, push: ManifestPush) -> None:
-    condition = push.condition
+def require_condition(connection: Connection, repository_id: int, names: tuple[Tag, ...], condition: Condition) -> None:
+    """Raises PreconditionFailed unless each of the tags points to what the condition demands."""
     if condition == Condition():
         return
-    current = tags.live(connection, repository_id, list(push.tags))
-    for tag in push.tags:
+    current = tags.live(connection, repository_id, list(names))
+    for tag in names:
         digest = current.get(tag)
         shown = None if digest is None else str(digest)
         if condition.if_none_match is not None and _matches(shown, condition.if_none_match):

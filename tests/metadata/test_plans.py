@@ -8,14 +8,27 @@ from sqlalchemy import Engine, create_engine, event, insert, text
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
-from registry.core.manifest import OCI_MANIFEST
+from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
 from registry.core.names import Reference, RepositoryName, Tag
-from registry.metadata import access, accounts, aliases, blobs, manifests, repositories, tags, tokens
+from registry.core.versions import version_key
+from registry.metadata import (
+    access,
+    accounts,
+    aliases,
+    blobs,
+    manifests,
+    repositories,
+    tag_changes,
+    tag_list,
+    tags,
+    tokens,
+)
 from registry.metadata.manifests import ReferrersQuery
 from registry.metadata.schema import blobs as blob_rows
-from registry.metadata.schema import manifest_blobs, objects, repository_blobs
+from registry.metadata.schema import manifest_blobs, manifest_children, objects, repository_blobs, tag_history
 from registry.metadata.schema import manifests as manifest_rows
 from registry.metadata.schema import tags as tag_rows
+from registry.metadata.tag_list import Order, Position, Query
 from tests.backends.postgresql import Cluster
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, of_size
 
@@ -51,12 +64,20 @@ def fill(connection: Connection) -> None:
         {"id": first + n, "digest": packed[n], "subject_digest": SUBJECT.pack() if n % 2 else None, **row}
         for n in numbers
     ]
+    rows[0]["media_type"] = OCI_INDEX
     connection.execute(insert(manifest_rows), rows)
     edge = {"repository_id": FULL, "size": 1}
     edges = [{"manifest_id": first + n, "digest": packed[n], "linked_digest": packed[n], **edge} for n in numbers]
     connection.execute(insert(manifest_blobs), edges)
-    named = [{"name": f"t{n:05}", "manifest_id": first + n, "version": 1, "updated_at": 0} for n in numbers]
-    connection.execute(insert(tag_rows), [{"repository_id": FULL, **one} for one in named])
+    named = [{"name": f"t{n:05}", "manifest_id": first + n, "version": 1, "updated_at": n // 100} for n in numbers]
+    keys = [{"version_key": version_key(f"1.{n}") if n % 2 else ""} for n in numbers]
+    of_all = [{"repository_id": FULL, **one, **key} for one, key in zip(named, keys, strict=True)]
+    connection.execute(insert(tag_rows), of_all)
+    changes = [{"name": one["name"], "version": 1, "digest": packed[n], "changed_at": n} for n, one in enumerate(named)]
+    changes += [{"name": "t05000", "version": 2 + n, "digest": packed[n], "changed_at": n} for n in numbers]
+    connection.execute(insert(tag_history), [{"repository_id": FULL, **change} for change in changes])
+    parts = [{"parent_id": first, "digest": packed[n], "size": 1, "child_id": first + n} for n in numbers if n]
+    connection.execute(insert(manifest_children), [{"repository_id": FULL, **part} for part in parts])
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +116,11 @@ def facts_of(account_id: int | None, name: str) -> Callable[[Connection], object
     return lambda connection: access.facts(connection, account_id, RepositoryName.parse(name))
 
 
+def list_of(**wanted: Any) -> Callable[[Connection], object]:
+    """A page of tags as people see them."""
+    return lambda connection: tag_list.page(connection, FULL, Query(count=PAGE, **wanted))
+
+
 CALLS: dict[str, Callable[[Connection], object]] = {
     "manifest by tag": lambda c: manifests.stored(c, FULL, Reference(tag=Tag("t05000"))),
     "manifest by digest": lambda c: manifests.stored(c, FULL, Reference(digest=digest(5000))),
@@ -102,6 +128,20 @@ CALLS: dict[str, Callable[[Connection], object]] = {
     "blob anywhere": lambda c: blobs.anywhere(c, digest(5000)),
     "users of a blob": lambda c: blobs.users(c, FULL, digest(5000), count=PAGE),
     "page of tags": lambda c: tags.page(c, FULL, after="t05000", count=PAGE),
+    "list of tags": list_of(after=Position(None, "t05000")),
+    "list of tags, with an index of many parts": list_of(),
+    "list of tags backwards": list_of(after=Position(None, "t05000"), descending=True),
+    "list of newest tags": list_of(order=Order.PUSHED, descending=True),
+    "list of newer tags": list_of(order=Order.PUSHED, after=Position(50, "t05000")),
+    "list of tags by version": list_of(order=Order.VERSION, after=Position("", "t05000")),
+    "list of newest versions": list_of(order=Order.VERSION, descending=True),
+    "list of tags that wait for a key": list_of(order=Order.VERSION, after=Position(None, "")),
+    "list of tags of a digest": list_of(digest=digest(5000)),
+    "list of filtered tags": list_of(name_part="t01", order=Order.PUSHED),
+    "one tag": lambda c: tag_list.get(c, FULL, "t05000"),
+    "history of a tag": lambda c: tag_changes.of_tag(c, FULL, "t05000", before=5000, count=PAGE),
+    "history of a repository": lambda c: tag_changes.of_repository(c, FULL, before=15_000, count=PAGE),
+    "number of tags": lambda c: tag_list.count(c, FULL),
     "tags to move": lambda c: tags.live(c, FULL, ["t05000", "none"]),
     "tags of a manifest": lambda c: tags.of_manifest(c, MANY * 10 + 5000),
     "referrers": lambda c: manifests.referrers(c, FULL, ReferrersQuery(SUBJECT, [], MANY * 10 + 5000, PAGE, 4_000_000)),
@@ -137,8 +177,9 @@ def test_only_what_is_asked_for_is_read(engine: Engine, name: str) -> None:
         CALLS[name](connection)
         event.remove(connection, "before_cursor_execute", note)
         assert asked
+        limit = tag_list.WALK_MAX if "filtered" in name else ROWS_LIMIT
         for statement, parameters in asked:
             explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
             plan = explained.scalar_one()[0]["Plan"]
             for step, rows in read_by(plan):
-                assert rows <= ROWS_LIMIT, f"{step} looks at {rows} rows for {statement}"
+                assert rows <= limit, f"{step} looks at {rows} rows for {statement}"

@@ -16,11 +16,13 @@ from registry.metadata import repositories
 from registry.metadata.database import Database
 from registry.services.access import EVERYBODY, actor_of
 from registry.services.catalog import Catalog
+from registry.services.contents import Contents
 from registry.services.counting import Counting
 from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Condition, ManifestPush, Push, Pushed, References
 from registry.services.remove import Remove
+from registry.services.tagging import Tagging
 from registry.services.traffic import Traffic
 from registry.services.uploads import Chunk, Source, Uploads
 from tests.backends import Backend
@@ -74,6 +76,16 @@ class House:
     def remove(self) -> Remove:
         """Removal."""
         return Remove(self.database, self.clock, LEASE_MS)
+
+    @property
+    def contents(self) -> Contents:
+        """What people see of a repository."""
+        return Contents(self.database)
+
+    @property
+    def tagging(self) -> Tagging:
+        """Tags to what is there."""
+        return Tagging(self.database, self.clock)
 
     @property
     def catalog(self) -> Catalog:
