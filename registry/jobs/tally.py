@@ -27,7 +27,7 @@ def is_wanted(connection: Connection, now: int) -> bool:
 class Tally:
     """Counts what is due. `version_key`: what a tag is ordered by."""
 
-    version_key: Callable[[str], str] | None = None
+    version_key: Callable[[str], str]
 
     async def __call__(self, turn: Turn) -> None:
         """Until nothing is due that was due at the beginning: what changes again and again waits for the next run."""
@@ -52,12 +52,12 @@ class Tally:
                 await turn.write(lambda each: tally.count_again(each, others, now=now), durable=False)
 
     async def _give_version_keys(self, turn: Turn, repository_id: int) -> None:
-        version_key = self.version_key
-        if version_key is None or not await turn.read(partial(tally.lacks_version_keys, repository_id=repository_id)):
+        if not await turn.read(partial(tally.lacks_version_keys, repository_id=repository_id)):
             return
-        while given := await turn.write(
-            lambda each: tally.give_version_keys(each, repository_id, version_key, count=TAGS_PER_WRITE), durable=False
-        ):
+        step = partial(
+            tally.give_version_keys, repository_id=repository_id, version_key=self.version_key, count=TAGS_PER_WRITE
+        )
+        while given := await turn.write(step, durable=False):
             turn.count("tags", given)
 
 

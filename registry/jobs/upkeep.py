@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from registry.blobstore.base import BlobStore
+from registry.core.versions import version_key
 from registry.jobs.collect import RemoveDead, collect, review_all
 from registry.jobs.expire import Expire
 from registry.jobs.runner import Job, Turn
@@ -52,7 +53,7 @@ def jobs_of(store: BlobStore, graces: Graces) -> list[Job]:
         Job("trim-outbox", HOUR_MS, _trim_outbox),
         Job("forget-logins", HOUR_MS, ForgetLogins(graces.login_window_ms, graces.session_idle_ms)),
         Job("finish-deletes", MINUTE_MS, FinishDeletes(graces.lease_ms)),
-        Job("tally", HOUR_MS, Tally(), wanted=is_wanted),
+        Job("tally", HOUR_MS, Tally(version_key), wanted=is_wanted),
         Job("tally-all", 7 * DAY_MS, tally_all),
         Job("trim-counts", DAY_MS, trim_counts),
         Job("sample-usage", HOUR_MS, sample_usage),

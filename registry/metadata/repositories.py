@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from registry.core.access import RepositoryAccess, Visibility
 from registry.core.errors import NameUnknown, Unavailable
 from registry.core.names import RepositoryName
-from registry.metadata import aliases, pulls
+from registry.metadata import aliases, pulls, tally
 from registry.metadata.aliases import MEANT
 from registry.metadata.insert import insert
 from registry.metadata.manifests import protect_blobs
@@ -240,7 +240,7 @@ _NOTE_CHANGE = (
             (bindparam("is_push", type_=Boolean), bindparam("now", type_=BigInteger)), else_=repositories.c.pushed_at
         ),
         tag_count=repositories.c.tag_count + bindparam("tags_more", type_=BigInteger),
-        tally_at=bindparam("now"),
+        tally_at=tally.again(bindparam("now", type_=BigInteger)),
     )
 )
 

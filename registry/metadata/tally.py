@@ -62,7 +62,7 @@ class Due(NamedTuple):
     tally_at: int
 
 
-def again(now: int) -> ColumnElement[int]:
+def again(now: int | ColumnElement[int]) -> ColumnElement[int]:
     """What `repositories.tally_at` becomes when something changes in the repository: due soon, or, where it is due
     already, as soon as before and yet another value, so that a tally that runs notices."""
     later = now + DELAY_MS + repositories.c.manifest_count // MANIFESTS_PER_MS

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from registry.core.digest import Digest
 from registry.core.limits import (
@@ -29,8 +30,7 @@ _OVERHEAD_BYTES = 512
 """What it costs to remember an index beside its bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Puller:
+class Puller(NamedTuple):
     """Who sent a request: its account, or where it came from, and the program as it calls itself."""
 
     account_id: int | None
