@@ -192,7 +192,8 @@ def test_a_deleted_repository_frees_its_names(world: World) -> None:
         world.desk.delete("alice/end")
     world.desk.delete("alice/ended")
     assert world.rows("SELECT * FROM repository_aliases WHERE name LIKE 'alice/end%'") == []
-    eventually(lambda: gets(world, world.alice, "/v2/alice/end/manifests/v1") == 404)
+    with world.client(world.alice) as client:
+        eventually(lambda: client.post("/v2/alice/end/blobs/uploads/").status_code == 202)
     push(world.registry, world.alice, "alice/end")
 
 
