@@ -4,14 +4,17 @@ who was let in may still come in; and the version of a thing, so that nobody ove
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
 
 from registry.core.access import Actor, Permit, RepositoryAccess
 from registry.core.errors import PreconditionFailed
 from registry.metadata import access
 from registry.metadata.database import Connection, Database
 from registry.services.clock import Clock
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 By = Actor | Permit
@@ -40,15 +43,13 @@ async def change(
     return await database.write(locked)
 
 
-def version(thing: Any) -> str:
-    """What tells this state of a thing, a dataclass, from every other: the ETag that a write may demand."""
-    assert is_dataclass(thing)
-    assert not isinstance(thing, type)
+def version(thing: "DataclassInstance") -> str:
+    """What tells this state of a thing from every other: the ETag that a write may demand."""
     text = json.dumps([type(thing).__name__, asdict(thing)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:_VERSION_CHARS]
 
 
-def require_version(thing: Any, wanted: str | None) -> None:
+def require_version(thing: "DataclassInstance", wanted: str | None) -> None:
     """Asked in the transaction of a change: `wanted` is what the client has seen, None where it does not say. Raises
     PreconditionFailed."""
     if wanted is not None and wanted != (current := version(thing)):

@@ -103,7 +103,8 @@ class Repositories:
             _require_may_move(connection, repository, new, mover)
             if new == repository.name:
                 return
-            if len(aliases.of(connection, repository.id)) >= ALIASES_PER_REPOSITORY:
+            former = {alias.name for alias in aliases.of(connection, repository.id)}
+            if new not in former and len(former) >= ALIASES_PER_REPOSITORY:
                 raise Conflict(f"{repository.name} has {ALIASES_PER_REPOSITORY} former names: give some up first")
             is_transfer = not _stays(repository, new)
             if is_transfer:

@@ -67,6 +67,22 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     registry.kill()
 
 
+@pytest.fixture(scope="module")
+def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The same with `--auth-challenge basic`."""
+    registry = Registry.start(tmp_path_factory.mktemp("basic") / "data", "--auth-challenge", "basic", is_open=False)
+    add_accounts(registry)
+    yield registry
+    registry.kill()
+
+
+@pytest.fixture
+def asked(request: pytest.FixtureRequest, challenge: str) -> Registry:
+    """The server that asks for tokens, or the one that asks for name and password."""
+    found: Registry = request.getfixturevalue({"bearer": "closed", "basic": "basic"}[challenge])
+    return found
+
+
 def add_accounts(registry: Registry) -> None:
     """The users with PASSWORDS, and the organization."""
     for name, password in PASSWORDS.items():

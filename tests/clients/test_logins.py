@@ -1,11 +1,10 @@
 """Every client against a server with accounts: what it may do with a login, without one, and with somebody else's."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.conftest import PASSWORDS, ClientAt, add_accounts
+from tests.clients.conftest import PASSWORDS, ClientAt
 from tests.clients.logins import PHRASES, Made
 from tests.clients.tools import digest_of_tag
 from tests.running import ADMIN_PASSWORD, Registry
@@ -22,22 +21,6 @@ PASSWORD_WRONG = re.compile(r"unauthorized|incorrect|invalid username/password|a
 def is_there(registry: Registry, repository: str, tag: str = "v1") -> bool:
     """Whether an image arrived, asked of the server itself as its admin."""
     return digest_of_tag(registry, repository, tag, auth=("admin", ADMIN_PASSWORD)) is not None
-
-
-@pytest.fixture(scope="module")
-def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The same with `--auth-challenge basic`."""
-    registry = Registry.start(tmp_path_factory.mktemp("basic") / "data", "--auth-challenge", "basic", is_open=False)
-    add_accounts(registry)
-    yield registry
-    registry.kill()
-
-
-@pytest.fixture
-def asked(request: pytest.FixtureRequest, challenge: str) -> Registry:
-    """The server that asks for tokens, or the one that asks for name and password."""
-    found: Registry = request.getfixturevalue({"bearer": "closed", "basic": "basic"}[challenge])
-    return found
 
 
 @pytest.mark.parametrize("challenge", ["bearer", "basic"])

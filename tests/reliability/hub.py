@@ -133,6 +133,10 @@ class Desk:
         """Give a repository another name, here or in another namespace."""
         self.run(self.repositories.move(self.way_in(name), RepositoryName(new), None))
 
+    def give_up(self, name: str, alias: str) -> None:
+        """Give a former name up."""
+        self.run(self.repositories.remove_alias(self.way_in(name), RepositoryName(alias)))
+
     def delete(self, name: str) -> None:
         """Delete a repository."""
         self.run(self.repositories.delete(self.way_in(name)))
