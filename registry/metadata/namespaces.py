@@ -98,7 +98,7 @@ def find(connection: Connection, viewer: Viewer, name: str, *, with_numbers: boo
     """What is said about a namespace, None unless the viewer may see something in it, or belongs to it."""
     if viewer.sees_nothing:
         return None
-    held = shelf.ids(connection, viewer, RepositoriesQuery(namespace=name)).subquery("held")
+    held = shelf.ids(connection, viewer, RepositoriesQuery(namespace=name), count=1).subquery("held")
     is_member = exists().where(members.c.organization_id == accounts.c.id, members.c.account_id == CALLER)
     belongs = and_(accounts.c.id.is_not(None), or_(accounts.c.id == CALLER, is_member, viewer.sees_all))
     shows = exists(select(held.c.id))

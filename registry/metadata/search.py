@@ -113,12 +113,15 @@ class Index:
     def _found(self, wanted: "_Wanted", *conditions: ColumnElement[bool]) -> Select[Any]:
         is_postgresql = self.connection.dialect.name == "postgresql"
         key: Any = _table.c.repository_id if is_postgresql else _virtual.c.rowid
-        query = select(key.label("id")).where(*conditions).limit(self.count)
-        if conditions:
-            query = query.join(repositories, repositories.c.id == key)
+        query = select(key.label("id")).limit(self.count)
         if is_postgresql:
             shown = [] if self.viewer.is_open else [_table.c.seen_by.overlap(_SEEN_BY)]
-            return query.where(wanted.like, *shown)
+            # One by one, until there are enough: a join of its own making may read all of both first.
+            itself = select(repositories.c.id).where(repositories.c.id == key, *conditions).correlate(_table)
+            fits = [itself.offset(0).exists()] if conditions else []
+            return query.where(wanted.like, *shown, *fits)
+        if conditions:
+            query = query.join(repositories, repositories.c.id == key).where(*conditions)
         match: Any = wanted.match
         if not self.viewer.is_open:
             match = literal(f"({match}) AND (") + _SHOWN + literal(")")

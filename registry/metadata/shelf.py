@@ -16,11 +16,11 @@ from registry.core.search import Nearness, SearchText, nearness
 from registry.core.shelf import ListedRepository, Order, Position, RepositoriesPage, RepositoriesQuery
 from registry.metadata.schema import accounts, manifests, repositories, repository_facets, stars
 from registry.metadata.search import Index, holds, may_be_meant
-from registry.metadata.ways import CALLER, OWN_NAMESPACES, OWN_REPOSITORIES, Viewer, Walk, below, place
+from registry.metadata.ways import CALLER, OWN_NAMESPACES, OWN_REPOSITORIES, Viewer, Walk, among, below, place
 
 FEW = 300
 """As many are looked up one by one; where more may fit, a page meets them soon along the order."""
-BEST = 200
+BEST = 100
 """Of each kind of what fits a text, so many are looked at for the best."""
 _ALL = 2**31
 _Rows = Sequence[Row[*tuple[Any, ...]]]
@@ -72,10 +72,10 @@ def total(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> 
     return int(connection.execute(query, {"account": viewer.account_id}).scalar_one())
 
 
-def ids(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> CompoundSelect[Any]:
-    """Selects the `id` of every repository that the viewer may see and that is wanted; those that are a letter off are
-    not."""
-    walk = _walk(connection, viewer, replace(wanted, order=Order.NAME, after=None, count=_ALL))
+def ids(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery, *, count: int = _ALL) -> CompoundSelect[Any]:
+    """Selects the `id` of repositories that the viewer may see and that are wanted, all of them or some `count`; those
+    that are a letter off are not."""
+    walk = _walk(connection, viewer, replace(wanted, order=Order.NAME, after=None, count=count))
     return union(*(select(part.c.id) for part in [part.subquery() for part in _parts(walk, viewer, wanted)]))
 
 
@@ -191,17 +191,22 @@ def _walks_inside(
     walk: Walk, viewer: Viewer, wanted: RepositoriesQuery, shown: list[Visibility]
 ) -> list[tuple[Need, Select[Any]]]:
     """As above, in one namespace: what its account owns, and what the instance does under the same name."""
-    named = accounts.c.name == wanted.namespace
-    is_own = accounts.c.id.in_(OWN_NAMESPACES)
+    namespace = wanted.namespace
+    assert namespace is not None
+    named, is_own = accounts.c.name == namespace, accounts.c.id.in_(OWN_NAMESPACES)
     found: list[tuple[Need, Select[Any]]] = []
     for one in shown:
-        may = is_own if wanted.is_mine else or_(is_own, viewer.sees_all)
-        is_open = one is Visibility.PUBLIC and not wanted.is_mine
-        places = place(accounts.c.id, one).where(named, *([] if is_open else [may]))
-        found.append((None, walk.through_places(places)))
-        if not wanted.is_mine:
-            need = None if is_open else viewer.sees_all
-            found.append((need, walk.through_unowned(one, *_below(wanted))))
+        is_public = one is Visibility.PUBLIC
+        need = None if is_public else viewer.sees_all
+        if wanted.is_mine or (not is_public and _has_own(viewer)):
+            found.append((None, walk.through_places(place(accounts.c.id, one).where(named, is_own))))
+        if wanted.is_mine:
+            continue
+        if walk.column is repositories.c.name:
+            found.append((need, walk.through_names_below(namespace, one)))
+            continue
+        found.append((need, walk.through_places(place(accounts.c.id, one).where(named))))
+        found.append((need, walk.through_unowned(one, namespace)))
     return found
 
 
@@ -211,7 +216,7 @@ def _walks_inside(
 def _best(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> tuple[_Rows, Position | None]:
     parts = [part.subquery() for part in _candidates(connection, viewer, wanted)]
     found = union(*(select(part.c.id) for part in parts))
-    query = select(*_COLUMNS).select_from(_OWNED).where(repositories.c.id.in_(found))
+    query = select(*_COLUMNS).select_from(_OWNED).where(among(connection, found))
     ranked = []
     for row in connection.execute(query, {"account": viewer.account_id}):
         key = _rank(wanted.search, row)
@@ -261,8 +266,7 @@ def _popular(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) 
     most = replace(wanted, search=SearchText(), order=Order.RELEVANCE, after=None, count=BEST)
     walk = _walk(connection, viewer, most)
     first = walk.first_of(_parts(walk, viewer, most)).subquery("most")
-    query = select(repositories.c.id).select_from(repositories.join(first, first.c.id == repositories.c.id))
-    return query.where(holds(wanted.search))
+    return select(repositories.c.id).where(among(connection, select(first.c.id)), holds(wanted.search))
 
 
 # What an entry says

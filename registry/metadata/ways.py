@@ -12,19 +12,21 @@ from typing import Any
 from sqlalchemy import (
     Column,
     ColumnElement,
-    FromClause,
     Select,
     SelectBase,
     and_,
+    any_,
     bindparam,
     case,
     exists,
+    func,
     literal,
     or_,
     select,
     true,
     tuple_,
     union,
+    union_all,
 )
 from sqlalchemy.engine import Connection
 
@@ -113,6 +115,17 @@ def only_if(connection: Connection, condition: ColumnElement[bool], query: Selec
     return query.limit(case((condition, count), else_=0))
 
 
+def among(connection: Connection, ids: SelectBase) -> ColumnElement[bool]:
+    """Whether a repository is one of some few: looked up by id, however few repositories there are."""
+    if connection.dialect.name == "postgresql":
+        return repositories.c.id == any_(func.array(ids.scalar_subquery()))
+    return repositories.c.id.in_(ids)
+
+
+def _value(visibility: Visibility) -> ColumnElement[str]:
+    return literal(visibility.value, repositories.c.visibility.type)
+
+
 @dataclass(frozen=True, slots=True)
 class Walk:
     """The next `count` repositories that fit the conditions, in the order of a column, ids breaking ties. Each method
@@ -132,7 +145,18 @@ class Walk:
 
     def through_visibility(self, visibility: Visibility) -> Select[Any]:
         """All that are of one visibility."""
-        return self._along([repositories.c.visibility], [literal(visibility.value, repositories.c.visibility.type)])
+        return self._joined(self._along([repositories.c.visibility], [_value(visibility)]))
+
+    def through_names_below(self, namespace: str, visibility: Visibility) -> Select[Any]:
+        """All below a name that are of one visibility, whoever owns them. Only in the order of names."""
+        column, value = repositories.c.visibility, _value(visibility)
+        if not self._is_postgresql:
+            return self._sorted(self._all.where(column == value, below(namespace), *self._behind), self._keys)
+        place_and_name = tuple_(column, self.column)
+        ends = [tuple_(value, literal(f"{namespace}{end}", self.column.type)) for end in "/0"]
+        behind = [] if self.after is None else [self._beyond([column, self.column], [value, *self._after])]
+        here = self._all.where(place_and_name > ends[0], place_and_name < ends[1], *behind)
+        return self._sorted(here, [column, *self._keys])
 
     def through_names(self) -> Select[Any]:
         """All there are. Only in the order of names, which has an index of its own."""
@@ -140,33 +164,35 @@ class Walk:
 
     def through_places(self, places: SelectBase) -> Select[Any]:
         """The first of all in these places: each is walked by itself, and stops by itself."""
-        columns = [repositories.c.namespace_id, repositories.c.visibility]
         around = places.subquery("places")
-        walked = self._along(columns, [around.c.namespace_id, around.c.visibility]).correlate(around)
+        columns = [repositories.c.namespace_id, repositories.c.visibility]
+        along = self._along(columns, [around.c.namespace_id, around.c.visibility])
         if self._is_postgresql:
-            inside = walked.lateral("inside")
-            found = select(inside.c.id, inside.c.key).select_from(around.join(inside, true()))
-            return found.order_by(*self._directed([inside.c.key, inside.c.id])).limit(self.count)
+            inside = along[0].correlate(around).lateral("inside")
+            return self._first(select(inside.c.id, inside.c.key).select_from(around.join(inside, true())), inside)
         listed = repositories.alias("listed")
-        key = listed.c[self.column.name]
-        found = select(listed.c.id, key.label("key")).select_from(around.join(listed, true()))
-        ids = walked.with_only_columns(repositories.c.id)
-        return found.where(listed.c.id.in_(ids)).order_by(*self._directed([key, listed.c.id])).limit(self.count)
+        found = select(listed.c.id, listed.c[self.column.name].label("key")).select_from(around.join(listed, true()))
+        ids = union_all(*(select(part.c.id) for part in [one.correlate(around).subquery() for one in along]))
+        return self._first(found.where(listed.c.id.in_(ids)), found.selected_columns)
 
-    def through_unowned(self, visibility: Visibility, *conditions: ColumnElement[bool]) -> Select[Any]:
-        """What the instance owns, of one visibility."""
-        unowned = (repositories.c.namespace_id.is_(None), repositories.c.visibility == visibility.value)
-        return self._sorted(self._all.where(*unowned, *conditions, *self._behind), self._keys)
+    def through_unowned(self, visibility: Visibility, namespace: str) -> Select[Any]:
+        """What the instance owns below a name, of one visibility. Not in the order of names."""
+        nobody = repositories.c.namespace_id.is_(None)
+        # No bounds of an index: where everything is in one namespace, the order has to be walked along.
+        start = f"{namespace}/"
+        is_below = func.substr(repositories.c.name, 1, len(start)) == start
+        here = (nobody, repositories.c.visibility == visibility.value, is_below)
+        return self._sorted(self._all.where(*here, *self._behind), self._keys)
 
-    def through_ids(self, ids: SelectBase | FromClause) -> Select[Any]:
+    def through_ids(self, ids: SelectBase) -> Select[Any]:
         """Of these few."""
-        chosen: Any = ids
-        query = self._all.where(*self._behind, repositories.c.id.in_(chosen))
+        chosen = among(self.connection, ids)
+        query = self._all.where(*self._behind, chosen)
         if not self._is_postgresql:
             return self._sorted(query, self._keys)
         # All of them first: else it may walk through everything else in the order of the list.
         few = query.offset(0).subquery()
-        return select(few.c.id, few.c.key).order_by(*self._directed([few.c.key, few.c.id])).limit(self.count)
+        return self._first(select(few.c.id, few.c.key), few)
 
     def only_if(self, condition: ColumnElement[bool], query: Select[Any]) -> Select[Any]:
         """One of the walks where a condition holds that is about no repository; else nothing, without a step."""
@@ -174,8 +200,17 @@ class Walk:
 
     def first_of(self, parts: list[Select[Any]]) -> Select[Any]:
         """The first of all that the walks found."""
-        found = union(*(select(part.c.id, part.c.key) for part in [part.subquery() for part in parts])).subquery()
-        return select(found.c.id, found.c.key).order_by(*self._directed([found.c.key, found.c.id])).limit(self.count)
+        return self._joined(parts, union)
+
+    def _joined(self, parts: list[Select[Any]], how: Any = union_all) -> Select[Any]:
+        if len(parts) == 1:
+            return parts[0]
+        found = how(*(select(part.c.id, part.c.key) for part in [part.subquery() for part in parts])).subquery()
+        return self._first(select(found.c.id, found.c.key), found)
+
+    def _first(self, query: Select[Any], columns: Any) -> Select[Any]:
+        keys = getattr(columns, "c", columns)
+        return query.order_by(*self._directed([keys.key, keys.id])).limit(self.count)
 
     @property
     def _is_postgresql(self) -> bool:
@@ -199,19 +234,24 @@ class Walk:
     def _behind(self) -> list[ColumnElement[bool]]:
         return [] if self.after is None else [self._beyond(self._keys, self._after)]
 
-    def _along(self, columns: list[Any], values: list[Any]) -> Select[Any]:
-        """Along an index that begins with these columns, where they have these values."""
-        if not self._is_postgresql:
-            same = [column == value for column, value in zip(columns, values, strict=True)]
-            return self._sorted(self._all.where(*same, *self._behind), self._keys)
-        # Bounds in place of equality: with that it would know the columns to be constant, and may walk through
-        # everything by another index that has the order as well.
-        start, end = tuple_(*columns), tuple_(*values)
-        bounds = [start >= end, start <= end]
-        if self.after is not None:
-            keys = [*columns, *self._keys], [*values, *self._after]
-            bounds = [self._beyond(*keys), bounds[0] if self.descending else bounds[1]]
-        return self._sorted(self._all.where(*bounds), [*columns, *self._keys])
+    def _along(self, columns: list[Any], values: list[Any]) -> list[Select[Any]]:
+        """Along an index that begins with these columns, where they have these values: one or two stretches of it."""
+        if self._is_postgresql:
+            # Bounds in place of equality: with that it would know the columns to be constant, and may walk through
+            # everything by another index that has the order as well.
+            start, end = tuple_(*columns), tuple_(*values)
+            bounds = [start >= end, start <= end]
+            if self.after is not None:
+                behind = self._beyond([*columns, *self._keys], [*values, *self._after])
+                bounds = [behind, bounds[0] if self.descending else bounds[1]]
+            return [self._sorted(self._all.where(*bounds), [*columns, *self._keys])]
+        here = self._all.where(*(column == value for column, value in zip(columns, values, strict=True)))
+        if self.after is None or len(self._keys) == 1:
+            return [self._sorted(here.where(*self._behind), self._keys)]
+        # Two columns at once are bounds of a walk only by the first of them: equal values are a stretch of their own.
+        (key, number), (last, last_id) = self._keys, self._after
+        equal = here.where(key == last, self._beyond([number], [last_id]))
+        return [self._sorted(part, self._keys) for part in (equal, here.where(self._beyond([key], [last])))]
 
     def _beyond(self, keys: list[Any], values: list[Any]) -> ColumnElement[bool]:
         if len(keys) == 1:
