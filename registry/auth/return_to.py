@@ -8,7 +8,7 @@ from registry.core.limits import RETURN_TO_MAX_CHARS
 def safe_return(text: str | None, *, default: str = "/") -> str:
     """Where to go after signing in: a path of ours, with its query; `default` for anything that a browser could take
     for another site, however often it or a proxy decodes it."""
-    if not text or len(text) > RETURN_TO_MAX_CHARS or not text.isascii() or not _is_plain(text):
+    if not text or len(text) > RETURN_TO_MAX_CHARS or not text.isascii() or " " in text or not _is_plain(text):
         return default
     decoded = text
     for _ in range(RETURN_TO_MAX_CHARS):
@@ -24,4 +24,4 @@ def safe_return(text: str | None, *, default: str = "/") -> str:
 
 def _is_plain(text: str) -> bool:
     """Without what browsers leave out, or take for a slash."""
-    return not any(character <= " " or character in "\\\x7f" for character in text)
+    return not any(character < " " or character in "\\\x7f" for character in text)

@@ -16,8 +16,10 @@ from registry.metadata import (
     accounts,
     aliases,
     blobs,
+    identities,
     manifests,
     repositories,
+    sessions,
     tag_changes,
     tag_list,
     tags,
@@ -25,8 +27,10 @@ from registry.metadata import (
 )
 from registry.metadata.manifests import ReferrersQuery
 from registry.metadata.schema import blobs as blob_rows
+from registry.metadata.schema import identities as identity_rows
 from registry.metadata.schema import manifest_blobs, manifest_children, objects, repository_blobs, tag_history
 from registry.metadata.schema import manifests as manifest_rows
+from registry.metadata.schema import sessions as session_rows
 from registry.metadata.schema import tags as tag_rows
 from registry.metadata.tag_list import Order, Position, Query
 from tests.backends.postgresql import Cluster
@@ -78,6 +82,18 @@ def fill(connection: Connection) -> None:
     connection.execute(insert(tag_history), [{"repository_id": FULL, **change} for change in changes])
     parts = [{"parent_id": first, "digest": packed[n], "size": 1, "child_id": first + n} for n in numbers if n]
     connection.execute(insert(manifest_children), [{"repository_id": FULL, **part} for part in parts])
+    seen = {"is_complete": True, "created_at": 0, "seen_at": 0, "proved_at": 0, "expires_at": 1, "user_agent": ""}
+    # The account of the call has ten of them.
+    whose = [MEMBER if n < PAGE else OWNER for n in numbers]
+    connection.execute(
+        insert(session_rows), [{"account_id": whose[n], "secret_hash": packed[n], **seen} for n in numbers]
+    )
+    somebody = {"issuer": "https://id.example.com", "name": "", "created_at": 0, "used_at": 0}
+    connection.execute(
+        insert(identity_rows), [{"subject": f"s{n}", "account_id": whose[n], **somebody} for n in numbers]
+    )
+    named = [{"name": f"t{n:05}", "manifest_id": first + n, "version": 1, "updated_at": 0} for n in numbers]
+    connection.execute(insert(tag_rows), [{"repository_id": FULL, **one} for one in named])
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +175,12 @@ CALLS: dict[str, Callable[[Connection], object]] = {
     "where a member may pull a blob": lambda c: access.may_pull_somewhere(c, MEMBER, None, digest(5000).pack()),
     "account by name": lambda c: accounts.find(c, "owner"),
     "token by hash": lambda c: tokens.find(c, b"none"),
+    "session by hash": lambda c: sessions.find(c, digest(5000).pack()),
+    "session by id": lambda c: sessions.get(c, 5000),
+    "sessions of an account": lambda c: sessions.of_account(c, MEMBER, now=0, seen_after=-1),
+    "who somebody is": lambda c: identities.find(c, "https://id.example.com", "s5000"),
+    "identities of an account": lambda c: identities.of_account(c, MEMBER),
+    "teams of groups": lambda c: identities.mapped_teams(c, MEMBER),
     "changes": lambda c: access.changes_after(c, 0),
     "deleted repositories": repositories.deleted,
 }
