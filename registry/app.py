@@ -48,6 +48,7 @@ from registry.services import first_admin
 from registry.services.access import Access
 from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
+from registry.services.browse import Browse
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
@@ -489,7 +490,7 @@ class House:
         """What the hub's API calls."""
         browsers = Browsers(self._origins, NoSessions() if self.settings.open else self.entrance.sessions)
         gate = HubGate(self._callers, browsers, self._login, self._access)
-        return HubServices(gate=gate)
+        return HubServices(gate=gate, browse=Browse(self._database, is_open=self.settings.open))
 
     def web_services(self, hub: HubServices) -> WebServices:
         """What the pages call; `hub` is what the API calls."""
@@ -497,6 +498,7 @@ class House:
         site = Site(
             __version__,
             host=self._origins.service(None),
+            url=self._origins.issuer,
             sign_up_is_open=self.settings.sign_up and not self.settings.open,
             is_open=self.settings.open,
         )

@@ -47,6 +47,8 @@ class RepositoriesQuery:
     after: Position | None = None
     count: int = LIST_PAGE_DEFAULT
     with_total: bool = False
+    with_facets: bool = True
+    """With the types and platforms of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,10 @@ class NamespacePage:
     """What the page of a namespace shows. The numbers are of what the caller may see, None unless asked for."""
 
     namespace: ListedNamespace
+    is_inside: bool = False
+    """Whether the caller belongs to it, or administers the instance."""
+    is_governed: bool = False
+    """Whether the caller is its owner, or administers the instance."""
     repository_count: int | None = None
     star_count: int | None = None
     pull_count: int | None = None

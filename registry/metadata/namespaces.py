@@ -100,16 +100,24 @@ def find(connection: Connection, viewer: Viewer, name: str, *, with_numbers: boo
         return None
     held = shelf.ids(connection, viewer, RepositoriesQuery(namespace=name), count=1).subquery("held")
     is_member = exists().where(members.c.organization_id == accounts.c.id, members.c.account_id == CALLER)
-    belongs = and_(accounts.c.id.is_not(None), or_(accounts.c.id == CALLER, is_member, viewer.sees_all))
+    governs = or_(accounts.c.id == CALLER, is_member.where(members.c.is_owner), viewer.sees_all)
+    belongs = and_(accounts.c.id.is_not(None), or_(is_member, governs))
     shows = exists(select(held.c.id))
     one = select(literal(1).label("one")).subquery("one")
-    query = select(accounts.c.kind, accounts.c.title, accounts.c.description)
+    query = select(
+        accounts.c.kind,
+        accounts.c.title,
+        accounts.c.description,
+        belongs.label("is_inside"),
+        and_(accounts.c.id.is_not(None), governs).label("is_governed"),
+    )
     query = query.select_from(one.outerjoin(accounts, and_(accounts.c.name == name, _IS_ACCOUNT)))
     query = query.where(shows if viewer.conditions else or_(shows, belongs))
     row = connection.execute(query, {"account": viewer.account_id}).first()
     if row is None:
         return None
-    found = NamespacePage(ListedNamespace(name, row.kind, row.title or "", row.description or ""))
+    about = ListedNamespace(name, row.kind, row.title or "", row.description or "")
+    found = NamespacePage(about, bool(row.is_inside), bool(row.is_governed))
     return _numbered(connection, viewer, found) if with_numbers else found
 
 

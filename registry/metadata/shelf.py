@@ -60,7 +60,8 @@ def page(
     by_relevance = wanted.order is Order.RELEVANCE and bool(wanted.search.words)
     rows, next_after = (_best if by_relevance else _ordered)(connection, viewer, wanted)
     number = total(connection, viewer, wanted) if wanted.with_total else None
-    held = _facets_of(connection, [row.id for row in rows]) if with_facets else {}
+    is_asked = with_facets and wanted.with_facets
+    held = _facets_of(connection, [row.id for row in rows]) if is_asked else {}
     return RepositoriesPage([_entry(row, held) for row in rows], next_after, number)
 
 

@@ -51,12 +51,13 @@ class Browse:
 
         return await self.database.read(look) if search.words else Suggestions([], [])
 
-    async def namespaces(self, caller: Principal, *, after: str, count: int) -> NamespacesPage:
-        """Namespaces in which the caller may see something, from the one behind `after` on."""
+    async def namespaces(self, caller: Principal, *, after: str, count: int, prefix: str = "") -> NamespacesPage:
+        """Namespaces in which the caller may see something, from the one behind `after` on, of those whose name begins
+        with `prefix`."""
         viewer = self._viewer(caller)
         bounded = min(count, LIST_PAGE_MAX)
         return await self.database.read(
-            lambda connection: namespaces.page(connection, viewer, after=after, count=bounded)
+            lambda connection: namespaces.page(connection, viewer, after=after, count=bounded, prefix=prefix)
         )
 
     async def namespace(self, caller: Principal, name: str, *, with_numbers: bool = False) -> NamespacePage:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from registry.api.hub.gate import HubGate
+from registry.services.browse import Browse
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,3 +11,4 @@ class HubServices:
     """What the handlers call."""
 
     gate: HubGate
+    browse: Browse

@@ -17,6 +17,7 @@ from registry.api.responses import Answer
 from registry.api.web import plots
 from registry.api.web.assets import Assets
 from registry.api.web.formats import Formats, machine_time
+from registry.api.web.kinds import kind_of, kinds_of
 from registry.api.web.languages import LANGUAGES, Catalogue, Language, read_catalogue
 from registry.api.web.view import Theme, View, is_own_path
 from registry.core.errors import MethodNotAllowed, RegistryError, Unauthenticated
@@ -54,6 +55,8 @@ class Site:
     name: str = "Depotry"
     host: str = "localhost"
     """What stands before the name of an image in `docker pull`."""
+    url: str = "http://localhost"
+    """Where the API is, for programs."""
     sign_up_is_open: bool = False
     is_open: bool = False
     """Everybody may do everything; there are no accounts."""
@@ -153,6 +156,7 @@ class Pages:
             asset=self._assets.url, languages=LANGUAGES, themes=tuple(Theme), plots=plots, reason=_reason
         )
         environment.filters.update({**self._filters(), "initials": initials, "hue": hue})
+        environment.filters.update({"kind": kind_of, "kinds": kinds_of})
         self._speak(environment)
         return environment
 

@@ -3,9 +3,10 @@
 from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
 from registry.api.hub.browsers import Session
+from registry.api.hub.gate import Visit
 from registry.api.hub.paths import Paths
 from registry.api.responses import Answer, BlobAnswer
-from registry.api.web import cookies, preferences, start
+from registry.api.web import api_pages, cookies, explore, mine, namespaces, preferences
 from registry.api.web.assets import PREFIX as STATIC
 from registry.api.web.forms import CSRF_FIELD, Form, read_form
 from registry.api.web.services import WebServices
@@ -14,7 +15,13 @@ from registry.api.web.view import Caller, View
 from registry.api.web.view import preferences as preferences_of
 from registry.core.errors import RegistryError
 
-WEB_ROUTES: tuple[WebRoute, ...] = (*start.ROUTES, *preferences.ROUTES)
+WEB_ROUTES: tuple[WebRoute, ...] = (
+    *explore.ROUTES,
+    *namespaces.ROUTES,
+    *mine.ROUTES,
+    *api_pages.ROUTES,
+    *preferences.ROUTES,
+)
 _PATHS: Paths[WebRoute] = Paths(WEB_ROUTES)
 
 
@@ -37,10 +44,10 @@ class WebApp:
         form = Form() if route.method == "GET" else await read_form(request)
         request.scope["depotry.csrf"] = form.text(CSRF_FIELD)
         visit = await self._services.hub.gate.admit(request, route.action, names, danger=route.danger)
-        answer = await route.handler(self._services, visit.with_values(None, form), self._view(request))
+        answer = await route.handler(self._services, visit.with_values(None, form), self._view(request, visit))
         return self._sent(request, answer)
 
-    def _view(self, request: Request) -> View:
+    def _view(self, request: Request, visit: Visit | None = None) -> View:
         """Who looks, as far as that is known: an error may come before the gate."""
         session: Session | None = request.scope.get("depotry.session")
         language, theme = preferences_of(request)
@@ -49,11 +56,11 @@ class WebApp:
             now_ms=self._services.clock(),
             language=language,
             theme=theme,
-            caller=None if session is None else Caller(session.principal.name, session.is_admin),
+            caller=_caller(session, visit),
             csrf="" if session is None else session.word,
             flashes=cookies.flashes_of(request),
             query=tuple((name, value) for name, values in request.query().items() for value in values),
-            is_htmx=request.header(b"hx-request") == "true",
+            is_htmx=_wants_piece(request),
         )
 
     def _sent(self, request: Request, answer: Answer) -> Answer:
@@ -76,3 +83,16 @@ class WebApp:
             return self._view(request)
         except RegistryError:
             return View(path=request.raw_path, now_ms=self._services.clock())
+
+
+def _caller(session: Session | None, visit: Visit | None) -> Caller | None:
+    """Who is signed in, or has shown another credential."""
+    if session is not None:
+        return Caller(session.principal.name, session.is_admin)
+    principal = None if visit is None else visit.caller.principal
+    return None if principal is None or principal.account_id is None else Caller(principal.name)
+
+
+def _wants_piece(request: Request) -> bool:
+    """Whether htmx asks for a piece of a page; who goes back in history gets all of it."""
+    return request.header(b"hx-request") == "true" and request.header(b"hx-history-restore-request") != "true"

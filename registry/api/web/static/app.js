@@ -13,6 +13,7 @@
 
   const reveal = () => {
     all("[data-copy]").forEach((button) => { button.hidden = false; });
+    all("[data-expand]").forEach((button) => { button.hidden = false; });
     all(".prose pre").forEach((block) => { block.tabIndex = 0; });
   };
 
@@ -52,6 +53,28 @@
     if (!dialog) return false;
     dialog.showModal();
     return true;
+  };
+
+  /* Menus of commands are filled from a pattern when they are opened: a page of tags says each command once. */
+
+  const fillMenu = (menu) => {
+    const pattern = document.getElementById(menu.dataset.fill);
+    const panel = menu.querySelector(".menu-panel");
+    if (!pattern || panel.childElementCount) return;
+    const filled = (text) => text.replaceAll("%tag%", menu.dataset.tag).replaceAll("%digest%", menu.dataset.digest);
+    panel.append(pattern.content.cloneNode(true));
+    all("code", panel).forEach((code) => { code.textContent = filled(code.textContent); });
+    all("[data-copy]", panel).forEach((button) => {
+      button.dataset.copy = filled(button.dataset.copy);
+      button.hidden = false;
+    });
+  };
+
+  /* Rows below a row. */
+
+  const expand = (button) => {
+    const isOpen = button.closest("[data-expandable]").classList.toggle("is-open");
+    button.setAttribute("aria-expanded", String(isOpen));
   };
 
   /* Choosing rows. */
@@ -118,6 +141,13 @@
     }
   };
 
+  /* What a link within the page leads to is opened. */
+
+  const openTarget = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+
   /* One listener of each kind: what arrives later needs no setting up. */
 
   document.addEventListener("click", (event) => {
@@ -125,6 +155,8 @@
     closeMenus(target);
     const button = target.closest("[data-copy]");
     if (button) { copy(button); return; }
+    const expander = target.closest("[data-expand]");
+    if (expander) { expand(expander); return; }
     const link = target.closest("[data-dialog]");
     if (link && !event.ctrlKey && !event.metaKey && openDialog(link)) event.preventDefault();
     if (target instanceof HTMLDialogElement) target.close();
@@ -136,6 +168,10 @@
     if (form) countChosen(form);
     all("[data-typeahead]").filter((search) => !search.contains(target)).forEach((search) => search.classList.remove("is-open"));
   });
+
+  document.addEventListener("toggle", (event) => {
+    if (event.target.matches("[data-fill]") && event.target.open) fillMenu(event.target);
+  }, true);
 
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
@@ -165,9 +201,18 @@
     reveal();
     all("[data-typeahead]").forEach(showSuggestions);
     all("[data-select]").forEach(countChosen);
+    // What was loaded into a dialog is a question to answer.
+    all("dialog[data-dialog-on-swap]:not([open])").filter((dialog) => dialog.childElementCount).forEach((dialog) => dialog.showModal());
   });
 
+  document.addEventListener("close", (event) => {
+    if (event.target.matches("dialog[data-dialog-on-swap]")) event.target.replaceChildren();
+  }, true);
+
+  window.addEventListener("hashchange", openTarget);
+
   reveal();
+  openTarget();
   all("[data-select]").forEach(countChosen);
   all("dialog[data-open]").forEach((dialog) => dialog.showModal());
 })();

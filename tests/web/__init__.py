@@ -1,0 +1,1 @@
+"""The pages that people browse, over HTTP and in a browser."""
