@@ -17,7 +17,7 @@ from registry.api.edge import Edge, RequestLimit
 from registry.api.hub.browsers import Browsers, NoSessions
 from registry.api.hub.gate import HubGate
 from registry.api.hub.routes import HubApi
-from registry.api.hub.services import HubServices
+from registry.api.hub.services import HubServices, Setting
 from registry.api.metrics import Metrics
 from registry.api.observe import Observed
 from registry.api.operate import Readiness, health_app, operator_app
@@ -68,6 +68,7 @@ from registry.services.second_factor import SecondFactor
 from registry.services.sessions import SessionLimits, Sessions
 from registry.services.sign_in import SignIn
 from registry.services.single_sign_on import SingleSignOn
+from registry.services.statistics import Statistics
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
 from registry.services.traffic import Traffic
@@ -334,7 +335,7 @@ class Application:
 
     def _apps(self, metrics: Metrics) -> Apps:
         house = self._house
-        hub = house.hub_services()
+        hub = house.hub_services(self._readiness)
         return Apps(
             distribution=DistributionApi(house.services()),
             hub=HubApi(hub),
@@ -486,11 +487,27 @@ class House:
             redirects=Redirects(settings.storage_redirect_except) if settings.storage_redirect else None,
         )
 
-    def hub_services(self) -> HubServices:
+    def hub_services(self, readiness: Readiness) -> HubServices:
         """What the hub's API calls."""
         browsers = Browsers(self._origins, NoSessions() if self.settings.open else self.entrance.sessions)
         gate = HubGate(self._callers, browsers, self._login, self._access)
-        return HubServices(gate=gate, browse=Browse(self._database, is_open=self.settings.open))
+        return HubServices(
+            gate=gate,
+            browse=Browse(self._database, is_open=self.settings.open),
+            statistics=Statistics(self._database, self._clock),
+            readiness=readiness,
+            settings=[
+                Setting(
+                    name=one.info.name,
+                    value=one.value,
+                    default=one.info.default,
+                    source=one.source,
+                    environment=one.info.env,
+                    description=one.info.description,
+                )
+                for one in self.settings.shown()
+            ],
+        )
 
     def web_services(self, hub: HubServices) -> WebServices:
         """What the pages call; `hub` is what the API calls."""

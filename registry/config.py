@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from registry.auth.issuers import issuer_problem
@@ -46,6 +47,7 @@ _TIMES: Final = (("h", 3600), ("m", 60))
 _URL_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 # Up to the last @: a password may hold one, and hiding too much is the better mistake.
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^/:]*):.*(?=@)")
+_URL_OPTION: Final = re.compile(r"(?<=[?&])([^=&]+)=[^&]*")
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _DATABASE: Final = re.compile(r"sqlite:///(?!:memory:)(?!.*\?\w+=).+")
@@ -512,6 +514,15 @@ class Settings(BaseModel):
         description="Bytes a second, averaged over 30 seconds, below which a sender is cut off.",
     )
 
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def shown(self) -> "list[ShownSetting]":
+        """Each setting as an administrator may see it: passwords replaced by `***`, where it came from."""
+        values = self.masked()
+        return [
+            ShownSetting(info, _text_of(values.get(info.name)), self._sources.get(info.name)) for info in describe()
+        ]
+
     @property
     def database_url(self) -> str:
         """The URL of the database with its default filled in."""
@@ -598,8 +609,21 @@ def _shown(value: object) -> object:
 
 
 def mask_url(text: str) -> str:
-    """The text with the password of a `scheme://user:password@host` replaced by `***`."""
-    return _URL_PASSWORD.sub(rf"\1:{MASK}", text)
+    """The text with the password of a `scheme://user:password@host`, and those in its query, replaced by `***`."""
+    return _URL_OPTION.sub(_masked_option, _URL_PASSWORD.sub(rf"\1:{MASK}", text))
+
+
+def _masked_option(option: re.Match[str]) -> str:
+    is_secret = "password" in unquote(option[1]).lower()
+    return f"{option[1]}={MASK}" if is_secret else option[0]
+
+
+def _text_of(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _toml(value: object) -> str:
@@ -620,6 +644,16 @@ class SettingInfo:
     flag: str
     default: str
     description: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A setting with its value as text, None where it has none, and what has set it: a flag, a variable or a file;
+    None for its default."""
+
+    info: SettingInfo
+    value: str | None
+    source: str | None
 
 
 def describe() -> list[SettingInfo]:
@@ -685,6 +719,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], config_file: P
     problems += _contradictions(settings, labels)
     if problems:
         raise ConfigProblems(problems)
+    settings._sources.update(labels)
     return settings
 
 

@@ -25,23 +25,25 @@ def upgrade() -> None:
     op.create_table(
         "traffic",
         sa.Column("name", sa.String(length=32), nullable=False),
-        sa.Column("hour", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("hours", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("begins", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", "hour", name=op.f("pk_traffic")),
-        comment="What the instance did in each hour since 1970 UTC: requests, errors, pulls, pushes, bytes.",
+        sa.PrimaryKeyConstraint("name", "hours", "begins", name=op.f("pk_traffic")),
+        comment="What the instance did in each hour and each day: requests, errors, pulls, pushes, bytes.",
     )
-    op.create_index("ix_traffic_hour", "traffic", ["hour"], unique=False)
+    op.create_index("ix_traffic_hours_begins", "traffic", ["hours", "begins"], unique=False)
     op.create_table(
         "usage",
-        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("namespace_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("repositories", sa.BigInteger(), nullable=False),
         sa.Column("tags", sa.BigInteger(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("day", "namespace_id", name=op.f("pk_usage")),
+        sa.PrimaryKeyConstraint("namespace_id", "day", name=op.f("pk_usage")),
         comment="What was stored at the end of each day since 1970 UTC, by namespace; namespace 0 is all of it.",
     )
+    op.create_index("ix_usage_day_size_bytes", "usage", ["day", "size_bytes"], unique=False)
     op.create_table(
         "identities",
         sa.Column("issuer", sa.Text(), nullable=False),
@@ -118,6 +120,14 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_pulls_day_repository_id_tag_digest", "pulls", ["day", "repository_id", "tag", "digest"], unique=False
+    )
+    op.create_index(
+        "ix_pulls_repository_id_pulls_tag",
+        "pulls",
+        ["repository_id", "pulls", "tag"],
+        unique=False,
+        sqlite_where=sa.text("day = 0 AND tag <> ''"),
+        postgresql_where=sa.text("day = 0 AND tag <> ''"),
     )
     op.create_table(
         "readmes",

@@ -7,7 +7,9 @@ from registry.metadata import pulls, traffic, usage
 
 DAYS_KEPT = 400
 """A year, and room to compare with the same month of the last one."""
-DAY_MS = 86_400_000
+HOURS_KEPT = 24 * 31
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 ROWS_PER_STEP = 500
 WALK_PAGE = 1_000
 
@@ -16,7 +18,8 @@ async def trim_counts(turn: Turn) -> None:
     """What was counted for a tag or a manifest goes with it; a repository's sums stay as long as the repository."""
     before = turn.now // DAY_MS - DAYS_KEPT
     await turn.repeat("days", partial(pulls.trim, before_day=before, count=ROWS_PER_STEP))
-    await turn.repeat("hours", partial(traffic.trim, before_hour=before * 24, count=ROWS_PER_STEP))
+    for span, oldest in ((traffic.HOUR, turn.now // HOUR_MS - HOURS_KEPT), (traffic.DAY, before * 24)):
+        await turn.repeat("traffic", partial(traffic.trim, hours=span, before=oldest, count=ROWS_PER_STEP))
     await turn.repeat("samples", partial(usage.trim, before_day=before, count=ROWS_PER_STEP))
     after = pulls.BEFORE_ALL
     while (page := await turn.read(partial(pulls.walk, after=after, count=WALK_PAGE))).last is not None:

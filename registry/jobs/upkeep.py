@@ -4,15 +4,17 @@ from dataclasses import dataclass
 
 from registry.blobstore.base import BlobStore
 from registry.core.versions import version_key
+from registry.jobs import sample, tally
 from registry.jobs.collect import RemoveDead, collect, review_all
 from registry.jobs.expire import Expire
 from registry.jobs.runner import Job, Turn
 from registry.jobs.sample import sample_usage
 from registry.jobs.sweep import Sweep
-from registry.jobs.tally import Tally, is_wanted, tally_all
+from registry.jobs.tally import Tally, tally_all
 from registry.jobs.trim import trim_counts
 from registry.metadata import identities, logins, outbox, repositories, sessions, tokens
 from registry.metadata.database import Connection
+from registry.services.statistics import SAMPLE_USAGE
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -53,10 +55,10 @@ def jobs_of(store: BlobStore, graces: Graces) -> list[Job]:
         Job("trim-outbox", HOUR_MS, _trim_outbox),
         Job("forget-logins", HOUR_MS, ForgetLogins(graces.login_window_ms, graces.session_idle_ms)),
         Job("finish-deletes", MINUTE_MS, FinishDeletes(graces.lease_ms)),
-        Job("tally", HOUR_MS, Tally(version_key), wanted=is_wanted),
+        Job("tally", HOUR_MS, Tally(version_key), wanted=tally.is_wanted),
         Job("tally-all", 7 * DAY_MS, tally_all),
         Job("trim-counts", DAY_MS, trim_counts),
-        Job("sample-usage", HOUR_MS, sample_usage),
+        Job(SAMPLE_USAGE, HOUR_MS, sample_usage, wanted=sample.is_wanted),
     ]
 
 

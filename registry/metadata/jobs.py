@@ -54,6 +54,7 @@ _STATES = select(
     jobs.c.started_at,
     jobs.c.finished_at,
 ).order_by(jobs.c.kind)
+_REPORTS = _STATES.add_columns(jobs.c.result)
 _RESULT = select(jobs.c.result).where(jobs.c.kind == bindparam("name"))
 _TAKE = (
     update(jobs)
@@ -89,6 +90,11 @@ def ensure(connection: Connection, kinds: list[str]) -> None:
 def states(connection: Connection) -> list[JobState]:
     """Every row, by kind: there are about ten."""
     return [JobState(*row) for row in connection.execute(_STATES)]
+
+
+def reports(connection: Connection) -> list[tuple[JobState, str | None]]:
+    """Every row with its result, by kind."""
+    return [(JobState(*row[:-1]), row[-1]) for row in connection.execute(_REPORTS)]
 
 
 def result(connection: Connection, kind: str) -> str | None:

@@ -30,8 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from registry.core.digest import Digest
 from registry.metadata import given
-from registry.metadata.schema import manifests, pulls, repositories, tags
+from registry.metadata.schema import manifest_children, manifests, pulls, repositories, tags
 
 TAGS_COUNTED = 100
 """Tags of one digest that a pull counts for, the first in byte order: more would make one pull a thousand writes."""
@@ -179,6 +180,117 @@ def _of_tags(batch: Subquery, no_digest: Any) -> Select[Any]:
     )
 
 
+# Questions.
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Pulls of one day, which is counted from 1970 UTC."""
+
+    day: int
+    pulls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Pulls of all time, and when the last one was, in ms since 1970 UTC."""
+
+    pulls: int
+    last_at: int | None
+    """None where there was none."""
+
+
+_DAYS = (
+    select(pulls.c.day, pulls.c.pulls)
+    .where(
+        pulls.c.repository_id == bindparam("repository"),
+        pulls.c.tag == bindparam("tag"),
+        pulls.c.digest == bindparam("digest", type_=LargeBinary()),
+        pulls.c.day >= bindparam("since"),
+        pulls.c.day > ALL_TIME,
+    )
+    .order_by(pulls.c.day)
+)
+# Both conditions in full: only so does SQLite know that the index of these rows will do.
+_TOP_TAGS = (
+    select(pulls.c.tag, pulls.c.pulls, pulls.c.last_at)
+    .where(
+        pulls.c.repository_id == bindparam("repository"),
+        pulls.c.day == literal_column(str(ALL_TIME)),
+        pulls.c.tag != literal_column("''"),
+    )
+    .order_by(pulls.c.pulls.desc(), pulls.c.tag.desc())
+    .limit(bindparam("count"))
+)
+_PARTS = (
+    select(
+        manifest_children.c.digest,
+        manifest_children.c.platform,
+        func.coalesce(pulls.c.pulls, 0),
+        pulls.c.last_at,
+    )
+    .select_from(manifests)
+    .join(manifest_children, manifest_children.c.parent_id == manifests.c.id)
+    .outerjoin(
+        pulls,
+        (pulls.c.repository_id == manifests.c.repository_id)
+        & (pulls.c.tag == "")
+        & (pulls.c.digest == manifest_children.c.digest)
+        & (pulls.c.day == ALL_TIME),
+    )
+    .where(
+        manifests.c.repository_id == bindparam("repository"),
+        manifests.c.digest == bindparam("digest", type_=LargeBinary()),
+    )
+    .order_by(func.coalesce(pulls.c.pulls, 0).desc(), manifest_children.c.digest)
+    .limit(bindparam("count"))
+)
+
+
+_OF_REPOSITORY = select(repositories.c.pull_count, repositories.c.pulled_at).where(
+    repositories.c.id == bindparam("repository")
+)
+_TARGET = (
+    select(manifests.c.digest)
+    .select_from(tags)
+    .join(manifests, manifests.c.id == tags.c.manifest_id)
+    .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
+)
+
+
+def of_repository(connection: Connection, repository_id: int) -> Pulled:
+    """The sum."""
+    row = connection.execute(_OF_REPOSITORY, {"repository": repository_id}).first()
+    return Pulled(0, None) if row is None else Pulled(row[0], row[1])
+
+
+def target(connection: Connection, repository_id: int, tag: str) -> Digest | None:
+    """What a tag points to now."""
+    found = connection.execute(_TARGET, {"repository": repository_id, "tag": tag}).scalar()
+    return None if found is None else Digest.unpack(found)
+
+
+def days(connection: Connection, repository_id: int, *, tag: str = "", digest: bytes = b"", since: int) -> list[Day]:
+    """Pulls a day of a repository, or of a tag or a (packed) digest in it, from the day `since` on; days without one
+    are left out."""
+    wanted = {"repository": repository_id, "tag": tag, "digest": digest, "since": since}
+    return [Day(row[0], row[1]) for row in connection.execute(_DAYS, wanted)]
+
+
+def top_tags(connection: Connection, repository_id: int, *, count: int) -> list[tuple[str, Pulled]]:
+    """The tags of a repository that were pulled most."""
+    rows = connection.execute(_TOP_TAGS, {"repository": repository_id, "count": count})
+    return [(row[0], Pulled(row[1], row[2])) for row in rows]
+
+
+def parts(
+    connection: Connection, repository_id: int, digest: bytes, *, count: int
+) -> list[tuple[Digest, str | None, Pulled]]:
+    """What an index names, by packed digest, up to `count`: digest, platform as the index says it, and pulls."""
+    rows = connection.execute(_PARTS, {"repository": repository_id, "digest": digest, "count": count})
+    return [(Digest.unpack(row[0]), row[1], Pulled(row[2], row[3])) for row in rows]
+
+
 # Their end.
 
 _KEY = (pulls.c.repository_id, pulls.c.tag, pulls.c.digest, pulls.c.day)
@@ -189,8 +301,8 @@ _OLD = (
     .limit(bindparam("count"))
 )
 _TRIM = delete(pulls).where(tuple_(*_KEY).in_(_OLD))
-_OF_REPOSITORY = select(*_KEY).where(pulls.c.repository_id == bindparam("repository")).limit(bindparam("count"))
-_FORGET = delete(pulls).where(tuple_(*_KEY).in_(_OF_REPOSITORY))
+_ROWS_OF = select(*_KEY).where(pulls.c.repository_id == bindparam("repository")).limit(bindparam("count"))
+_FORGET = delete(pulls).where(tuple_(*_KEY).in_(_ROWS_OF))
 
 
 def trim(connection: Connection, *, before_day: int, count: int) -> int:

@@ -568,6 +568,14 @@ pulls = Table(
     Column("pulls", BigInteger, nullable=False),
     Column("last_at", BigInteger, nullable=False),
     Index("ix_pulls_day_repository_id_tag_digest", "day", "repository_id", "tag", "digest"),
+    Index(
+        "ix_pulls_repository_id_pulls_tag",
+        "repository_id",
+        "pulls",
+        "tag",
+        sqlite_where=text("day = 0 AND tag <> ''"),
+        postgresql_where=text("day = 0 AND tag <> ''"),
+    ),
     comment="Pulls. Days are counted from 1970 UTC; day 0 holds all time.",
 )
 """A row is about a tag (`digest` empty), a digest (`tag` empty), or the whole repository (both empty)."""
@@ -576,25 +584,28 @@ traffic = Table(
     "traffic",
     metadata,
     Column("name", String(32), primary_key=True),
-    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("hours", Integer, primary_key=True, autoincrement=False),
+    Column("begins", Integer, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),
-    Index("ix_traffic_hour", "hour"),
-    comment="What the instance did in each hour since 1970 UTC: requests, errors, pulls, pushes, bytes.",
+    Index("ix_traffic_hours_begins", "hours", "begins"),
+    comment="What the instance did in each hour and each day: requests, errors, pulls, pushes, bytes.",
 )
+"""`hours`: 1 or 24, how long it is about; `begins`: the hour since 1970 UTC with which that begins."""
 
 usage = Table(
     "usage",
     metadata,
-    Column("day", Integer, primary_key=True, autoincrement=False),
     Column("namespace_id", BigId, primary_key=True, autoincrement=False),
+    Column("day", Integer, primary_key=True, autoincrement=False),
     Column("repositories", BigInteger, nullable=False),
     Column("tags", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("stored_bytes", BigInteger, nullable=False),
+    Index("ix_usage_day_size_bytes", "day", "size_bytes"),
     comment="What was stored at the end of each day since 1970 UTC, by namespace; namespace 0 is all of it.",
 )
-"""`size_bytes`: the sum over repositories, `stored_bytes`: each blob once, as the store has it; 0 but for all
-of it."""
+"""Of each day the thousand namespaces that hold most; -1 is what has no owner. `size_bytes`: the sum over repositories,
+`stored_bytes`: each blob once, as the store has it; 0 but for all of it."""
 
 # Signing in to the pages
 

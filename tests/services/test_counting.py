@@ -1,6 +1,7 @@
 """Pulls are counted in memory, and written down in batches: what is one, what a batch adds up to, and its failures."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -228,7 +229,7 @@ async def test_what_the_database_refused_is_written_down_later(house: House) -> 
     await pull(house, counting, "v1")
     await counting.flush()
     assert await counts(house) == {"": 3, str(digest): 3, "v1": 3}
-    assert await house.rows("SELECT value FROM traffic WHERE name = 'pulls'") == [(3,)]
+    assert await house.rows("SELECT value FROM traffic WHERE name = 'pulls' AND hours = 1") == [(3,)]
     await counting.flush()
     assert (await counts(house))[""] == 3
 
@@ -317,7 +318,7 @@ async def test_several_nodes_count_at_once(backend: Backend) -> None:
 
     await asyncio.gather(*(work(counting, number) for number, counting in enumerate(nodes)))
     assert await house.rows("SELECT pull_count FROM repositories ORDER BY id") == [(60,), (60,)]
-    assert await house.rows("SELECT value FROM traffic WHERE name = 'pulls'") == [(120,)]
+    assert await house.rows("SELECT value FROM traffic WHERE name = 'pulls' AND hours = 1") == [(120,)]
 
 
 async def test_old_days_are_trimmed_and_all_time_stays(house: House) -> None:
@@ -336,7 +337,8 @@ async def test_old_days_are_trimmed_and_all_time_stays(house: House) -> None:
     assert await house.rows(f"SELECT DISTINCT day FROM pulls WHERE day < {today - 2}") == [(0,)]
     assert (await counts(house))["v1"] == 5
     before = (today - 2) * 24
-    assert await house.database.write(lambda each: traffic.trim(each, before_hour=before, count=9)) == 3
+    for hours in (traffic.HOUR, traffic.DAY):
+        assert await house.database.write(partial(traffic.trim, hours=hours, before=before, count=9)) == 3
 
 
 async def test_counts_of_what_is_gone_are_found(house: House) -> None:
@@ -370,7 +372,8 @@ async def test_traffic_is_counted_by_the_hour(house: House) -> None:
     await counting.flush()
     counted.request("registry", 200, received=0, sent=1)
     await counting.flush()
-    found = {(name, hour): value for name, hour, value in await house.rows("SELECT * FROM traffic")}
+    rows_of = "SELECT name, begins, value FROM traffic WHERE hours = "
+    found = {(name, hour): value for name, hour, value in await house.rows(f"{rows_of} 1")}
     assert found == {
         ("requests.registry", first): 2,
         ("requests.login", first): 1,
@@ -381,6 +384,10 @@ async def test_traffic_is_counted_by_the_hour(house: House) -> None:
         ("requests.registry", first + 1): 2,
         ("bytes.out", first + 1): 1,
     }
+    days: Counter[tuple[str, int]] = Counter()
+    for (name, hour), value in found.items():
+        days[name, hour // 24 * 24] += value
+    assert {(name, hour): value for name, hour, value in await house.rows(f"{rows_of} 24")} == days
 
 
 async def test_a_pull_is_no_write(house: House) -> None:

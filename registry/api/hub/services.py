@@ -1,9 +1,28 @@
 """What the handlers of the hub's API stand on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from registry.api.hub.gate import HubGate
+from registry.api.operate import Readiness
 from registry.services.browse import Browse
+from registry.services.statistics import Statistics
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting. Passwords are never shown."""
+
+    name: str
+    value: str | None
+    """As text; null where it has none."""
+    default: str
+    source: str | None
+    """The flag, variable or file that has set it; null for its default."""
+    environment: str
+    """The variable that sets it."""
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +31,7 @@ class HubServices:
 
     gate: HubGate
     browse: Browse
+    statistics: Statistics
+    readiness: Readiness
+    settings: Sequence[Setting]
+    """Those of this server, secrets masked."""
