@@ -265,11 +265,32 @@ def test_what_config_prints_is_toml_that_loads_to_the_same(tmp_path: Path, folde
         ("postgresql://user:p@:/ss@host/db", "postgresql://user:***@host/db"),
         ("postgresql://:pass@host/db", "postgresql://:***@host/db"),
         ("sqlite:///a:b", "sqlite:///a:b"),
+        (
+            "postgresql://u@host/db?password=a%20b&sslmode=disable",
+            "postgresql://u@host/db?password=***&sslmode=disable",
+        ),
+        ("postgresql://host/db?user=u&p%61ssword=x", "postgresql://host/db?user=u&p%61ssword=***"),
         ("127.0.0.1", "127.0.0.1"),
     ],
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:
     assert mask_url(url) == shown
+
+
+def test_settings_are_shown_with_their_source_and_without_passwords(tmp_path: Path) -> None:
+    """SEC-046: what an admin sees names the flag, variable or file, and never holds a password."""
+    url = "postgresql://depotry:sesame@db.example.com/depotry?sslpassword=sesame"
+    path = tmp_path / "depotry.toml"
+    path.write_text("workers = 3\n", encoding="utf-8")
+    settings = load({"database": url, "port": 5005}, {"DEPOTRY_SIGN_UP": "true"}, path)
+    shown = {one.info.name: one for one in settings.shown()}
+    assert set(shown) == set(Settings.model_fields)
+    assert (shown["port"].value, shown["port"].source) == ("5005", "--port")
+    assert (shown["sign_up"].value, shown["sign_up"].source) == ("true", "DEPOTRY_SIGN_UP")
+    assert (shown["workers"].value, shown["workers"].source) == ("3", f"{path}: workers")
+    assert (shown["host"].value, shown["host"].source) == ("127.0.0.1", None)
+    assert shown["secret_file"].value is None
+    assert "sesame" not in str(shown)
 
 
 def test_every_setting_is_described_in_one_sentence() -> None:

@@ -1,21 +1,13 @@
 """The repositories that lead: those that were pulled most, and those that hold most."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, union_all
+from sqlalchemy import Column, Select, bindparam, select, union_all
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Visibility
 from registry.metadata.schema import repositories
-
-
-class Rank(StrEnum):
-    """What repositories are ranked by."""
-
-    PULLS = "pulls"
-    SIZE = "size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +22,7 @@ class Ranked:
     tags: int
 
 
-def _top(rank: Rank) -> Select[Any]:
-    column = {Rank.PULLS: repositories.c.pull_count, Rank.SIZE: repositories.c.size_bytes}[rank]
+def _top(column: Column[int]) -> Select[Any]:
     shown = (
         repositories.c.name,
         repositories.c.visibility,
@@ -56,10 +47,11 @@ def _top(rank: Rank) -> Select[Any]:
     return select(*both.c[:6]).order_by(both.c[column.name].desc(), both.c.id.desc()).limit(bindparam("count"))
 
 
-_TOP = {rank: _top(rank) for rank in Rank}
+_MOST_PULLED = _top(repositories.c.pull_count)
+_LARGEST = _top(repositories.c.size_bytes)
 
 
-def top(connection: Connection, rank: Rank, *, count: int) -> list[Ranked]:
-    """The first `count`, whoever may see them."""
-    rows = connection.execute(_TOP[rank], {"count": count})
+def top(connection: Connection, *, by_size: bool, count: int) -> list[Ranked]:
+    """The `count` that are largest, or else were pulled most, whoever may see them."""
+    rows = connection.execute(_LARGEST if by_size else _MOST_PULLED, {"count": count})
     return [Ranked(row[0], Visibility(row[1]), row[2], row[3], row[4], row[5]) for row in rows]

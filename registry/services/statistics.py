@@ -16,7 +16,6 @@ from registry.core.names import Tag
 from registry.metadata import jobs, pulls, ranking, traffic, usage
 from registry.metadata.database import Connection, Database
 from registry.metadata.pulls import Pulled
-from registry.metadata.ranking import Rank as Ranking
 from registry.metadata.ranking import Ranked
 from registry.metadata.usage import Totals
 from registry.services.clock import Clock
@@ -30,6 +29,13 @@ HOURS_MAX = 24 * 31
 TOP_MAX = 50
 PARTS_MAX = 100
 TAGS_SHOWN = 20
+
+
+class Ranking(StrEnum):
+    """What repositories are ranked by."""
+
+    PULLS = "pulls"
+    SIZE = "size"
 
 
 class Step(StrEnum):
@@ -183,7 +189,9 @@ class Statistics:
 
     async def top(self, rank: Ranking, *, count: int) -> list[Ranked]:
         """The repositories that were pulled most or are largest, whoever may see them."""
-        return await self.database.read(lambda connection: ranking.top(connection, rank, count=count))
+        return await self.database.read(
+            lambda connection: ranking.top(connection, by_size=rank is Ranking.SIZE, count=count)
+        )
 
     async def jobs(self) -> list[JobReport]:
         """All kinds of background work, by name."""

@@ -58,6 +58,15 @@ class Row:
 ROWS: dict[str, Row] = {
     "getOpenApi": Row("GET", "/openapi.json", "ping", 200, 200),
     "getMe": Row("GET", "/me", "self", 200),
+    "getHealth": Row("GET", "/instance/health", "instance", 200),
+    "listJobs": Row("GET", "/instance/jobs", "instance", 200),
+    "listSettings": Row("GET", "/instance/settings", "instance", 200),
+    "getTotals": Row("GET", "/instance/statistics", "instance", 200),
+    "getStorage": Row("GET", "/instance/storage", "instance", 200),
+    "getTraffic": Row("GET", "/instance/traffic", "instance", 200),
+    "getRanking": Row("GET", "/instance/ranking", "instance", 200),
+    "getRepositoryPulls": Row("GET", "/repositories/{}/-/pulls", "pull", 200),
+    "getTagPulls": Row("GET", "/repositories/{}/-/tags/v1/pulls", "pull", 200),
 }
 """By the id of the operation."""
 

@@ -13,14 +13,15 @@ from registry.api.hub.table import PREFIX, HubRoute
 from registry.core.access import Action
 
 _REFERENCE = "#/components/schemas/{name}"
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "repository": {
         "description": "The name of a repository, slashes and all: `acme/web`. They may be escaped, once.",
-        "schema": {"type": "string", "maxLength": 255, "pattern": "^[a-z0-9]+([._/-]+[a-z0-9]+)*$"},
+        "schema": {"type": "string", "maxLength": 255, "pattern": f"^{_PART}(/{_PART})*$"},
     },
     "namespace": {
         "description": "The name of a user or organization.",
-        "schema": {"type": "string", "maxLength": 64, "pattern": "^[a-z0-9]+([._-]+[a-z0-9]+)*$"},
+        "schema": {"type": "string", "maxLength": 64, "pattern": f"^{_PART}$"},
     },
     "tag": {
         "description": "A tag.",

@@ -159,7 +159,9 @@ class TagPulls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def get_totals(services: HubServices, visit: Visit) -> Answer:
-    """What there is in all: accounts, repositories, bytes. Measured a minute after changes, not when it is asked for."""
+    """What there is in all: accounts, repositories, bytes.
+
+    It is measured a minute after changes, not when it is asked for."""
     found = await services.statistics.totals()
     totals = Totals(
         users=found.users,
