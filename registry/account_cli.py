@@ -203,8 +203,9 @@ def user_identities(name: str, as_json: bool, **flags: Any) -> None:
 @user.command("link")
 @click.argument("name")
 @click.argument("subject")
+@click.option("--issuer", help="The provider, where oidc_issuer is not among the settings of this command.")
 @store_options
-def user_link(name: str, subject: str, **flags: Any) -> None:
+def user_link(name: str, subject: str, issuer: str | None, **flags: Any) -> None:
     """Let somebody of the identity provider sign in to a user's account: SUBJECT is the claim `sub` of the person.
 
     Its password is for pages alone then; clients use tokens.
@@ -213,9 +214,10 @@ def user_link(name: str, subject: str, **flags: Any) -> None:
     async def link(desk: Desk) -> None:
         from registry.services.identities import Somebody
 
-        if desk.settings.oidc_issuer is None:
-            fail("there is no single sign-on: oidc_issuer is not set")
-        await desk.identities.link(name, Somebody(desk.settings.oidc_issuer, subject, subject), desk.permit)
+        provider = issuer or desk.settings.oidc_issuer
+        if provider is None:
+            fail("there is no single sign-on: oidc_issuer is not set; say which provider with --issuer")
+        await desk.identities.link(name, Somebody(provider, subject, subject), desk.permit)
 
     at_desk(flags, link)
     click.echo(f"{name} is linked")

@@ -120,6 +120,28 @@ def test_organizations_teams_and_robots(run: Run) -> None:
     assert listed(run, "robot", "list") == []
 
 
+def test_signing_in(run: Run) -> None:
+    """Identities, groups, sessions and second factors, as an operator sees them."""
+    add_user(run, "sina")
+    provider = ("--issuer", "https://id.example.com")
+    refused = run("user", "link", "sina", "4711")
+    assert refused.exit_code == 2 and "oidc_issuer is not set" in refused.output
+    good(run("user", "link", "sina", "4711", *provider))
+    [row] = listed(run, "user", "identities", "sina")
+    assert {"issuer": "https://id.example.com", "subject": "4711", "called": "4711"}.items() <= row.items()
+    again = run("user", "link", "sina", "4712", *provider)
+    assert again.exit_code == 2 and "unlink that first" in again.output
+    good(run("user", "unlink", "sina"))
+    assert listed(run, "user", "identities", "sina") == []
+    assert good(run("user", "sign-out", "sina")) == "0 sessions of sina ended\n"
+    without = run("user", "remove-second-factor", "sina")
+    assert without.exit_code == 2 and "sina has no second factor" in without.output
+    good(run("org", "add", "signs", "--owner", "sina"))
+    good(run("team", "add", "signs", "devs"))
+    assert "stands for the group developers" in good(run("team", "group", "signs", "devs", "developers"))
+    assert "stands for no group" in good(run("team", "group", "signs", "devs"))
+
+
 def test_tokens(run: Run) -> None:
     """The secret is printed once; the list shows what it is for."""
     add_user(run, "tina")
@@ -204,6 +226,12 @@ BAD = [
     ("user", "add", "", "--generate"),
     ("user", "add", "acme+ci", "--generate"),
     ("user", "add", "xaver"),
+    ("user", "sign-out", "nobody-here"),
+    ("user", "remove-second-factor", "nobody-here"),
+    ("user", "identities", "nobody-here"),
+    ("user", "link", "nobody-here", "1", "--issuer", "https://id.example.com"),
+    ("user", "unlink", "nobody-here"),
+    ("team", "group", "nobody-here", "devs", "x"),
     ("user", "add", "xaver", "--generate", "--password-stdin"),
     ("user", "add", "xaver", "--password-file", "/nonexistent"),
     ("user", "password", "nobody-here", "--generate"),

@@ -303,3 +303,33 @@ def test_every_setting_is_described_in_one_sentence() -> None:
 def test_a_default_as_it_is_shown_is_a_value_that_can_be_given() -> None:
     shown = {info.name: info.default for info in describe() if "<" not in info.default}
     assert load(dict(shown), {}, None) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"oidc_issuer": "https://id.example.com"}, "--oidc-issuer: needs oidc_client_id too"),
+        ({"oidc_client_id": "x"}, "--oidc-client-id: needs oidc_issuer"),
+        ({"oidc_only": True}, "--oidc-only: needs oidc_issuer"),
+        ({"oidc_sign_up": True}, "--oidc-sign-up: needs oidc_issuer"),
+        ({"oidc_issuer": "http://id.example.com", "oidc_client_id": "x"}, "--oidc-issuer: must begin with https://"),
+        (
+            {"oidc_issuer": "https://i/", "oidc_client_id": "x", "open": True},
+            "--oidc-issuer: with open nobody signs in",
+        ),
+        ({"oidc_scopes": "profile email"}, "--oidc-scopes: must have openid among them"),
+        ({"oidc_scopes": 'openid "x"'}, "--oidc-scopes: has something that is no scope"),
+        ({"session_ttl_s": "1h", "session_idle_s": "2h"}, "--session-idle-s: is longer than session_ttl_s"),
+    ],
+)
+def test_single_sign_on_that_could_not_work(flags: dict[str, object], message: str) -> None:
+    """What is missing, and what would be of no effect, is said at the start."""
+    with pytest.raises(ConfigProblems) as caught:
+        load(flags, {}, None)
+    assert any(problem.startswith(message) for problem in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize("text", ["openid groups", "openid,groups", " openid,  groups "])
+def test_scopes_are_words(text: str) -> None:
+    """As the specification writes them, or with commas."""
+    assert load({"oidc_scopes": text}, {}, None).oidc_scopes == ("openid", "groups")

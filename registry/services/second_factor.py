@@ -4,12 +4,13 @@ A code counts once, in the transaction that it is for. Wrong ones are counted ap
 and no further one is looked at until it is over.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from registry.auth import recovery_codes, totp
-from registry.auth.sealing import InstanceSecret
+from registry.auth.sealing import InstanceSecret, SecretUnusable
 from registry.core.access import Actor, account_subject
 from registry.core.errors import AccountInvalid, Unauthenticated
 from registry.metadata import access, accounts, audit, logins, second_factors
@@ -64,6 +65,7 @@ class SecondFactor:
         self._secret = secret
         self._attempts = attempts
         self._clock = clock
+        self._log = logging.getLogger("depotry.login")
 
     async def state(self, account_id: int) -> FactorState:
         """Whether an account has one."""
@@ -183,8 +185,13 @@ class SecondFactor:
         return Shown("one-time code", _uses_step(account_id, stored.sealed, step))
 
     def _step(self, stored: StoredFactor, given: str) -> int | None:
-        """Raises SecretUnusable."""
-        secret = self._secret.unseal(PURPOSE, stored.sealed)
+        """The step of a code; None for a wrong one, and for every one after the instance secret was lost: recovery
+        codes count on."""
+        try:
+            secret = self._secret.unseal(PURPOSE, stored.sealed)
+        except SecretUnusable as error:
+            self._log.error("a second factor cannot be opened (depotry user remove-second-factor): %s", error)
+            return None
         return totp.matching_step(secret, given, now_ms=self._clock(), used_step=stored.last_step)
 
     async def _note_failure(self, name: str, visitor: Visitor) -> None:

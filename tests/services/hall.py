@@ -49,6 +49,7 @@ class Hall:
     signs_up: bool = True
     admin_group: str | None = None
     only_admins_have_passwords: bool = False
+    secret: InstanceSecret = SECRET
     factors: dict[str, bytes] = field(default_factory=dict)
     """The secrets of authenticator apps, by account."""
 
@@ -67,7 +68,7 @@ class Hall:
         )
         limits = SessionLimits(idle_ms=3 * DAY_MS, life_ms=14 * DAY_MS)
         self.sessions = Sessions(database, self.changes, self.login.attempts, clock, limits)
-        self.second_factor = SecondFactor(database, SECRET, self.login.attempts, self.sessions, clock)
+        self.second_factor = SecondFactor(database, self.secret, self.login.attempts, self.sessions, clock)
         self.sign_in = SignIn(self.login, self.sessions, self.second_factor)
         self.groups = Groups(database, clock, self.admin_group)
         if self.there is not None:
@@ -77,7 +78,7 @@ class Hall:
             self.single = SingleSignOn(
                 database,
                 self.provider,
-                SECRET,
+                self.secret,
                 clock,
                 sessions=self.sessions,
                 groups=self.groups,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from registry.auth.sealing import InstanceSecret
 from registry.core.access import TokenLimits, TokenScope
 from registry.core.errors import AccountInvalid, ProofRequired, TooManyRequests, Unauthenticated
 from registry.core.limits import CODE_FAILURES_PER_ACCOUNT
@@ -245,6 +246,13 @@ async def test_an_admin_takes_it_off(hall: Hall, codes: list[str]) -> None:
     await hall.enrol(await hall.inside())
     hall.now += MINUTE_MS
     await hall.with_code(await hall.open(), hall.code())
+
+
+async def test_a_lost_secret_leaves_recovery_codes(hall: Hall, codes: list[str]) -> None:
+    """With another instance secret no code of the app can be checked: it is a wrong one, and no fault of ours."""
+    other = hall.other(secret=InstanceSecret(b"t" * 32))
+    assert await refused(other.with_code(await other.open(), hall.code())) == "Unauthenticated"
+    assert (await other.with_code(await other.open(), codes[0])).is_complete
 
 
 async def test_it_goes_with_the_account(hall: Hall, codes: list[str]) -> None:

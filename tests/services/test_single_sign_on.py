@@ -5,20 +5,22 @@ import base64
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
 
-from registry.auth.oidc import Person
+from registry.auth.oidc import Client, Person, Provider
 from registry.core.access import Role
 from registry.core.errors import AccountInvalid, ProofRequired, ProviderFailed, SignInRefused, Unauthenticated
 from registry.metadata import identities as identity_rows
 from registry.services.identities import Somebody
-from registry.services.single_sign_on import Back, Departure, name_for
+from registry.services.single_sign_on import Back, Departure, SingleSignOn, name_for
 from tests.backends import Backend
-from tests.backends.oidc import Canned, Claims, IdentityProvider
+from tests.backends.oidc import Canned, Claims, IdentityProvider, real_provider
 from tests.reliability.hub import ADMIN, PASSWORD
-from tests.services.hall import HERE, MINUTE_MS, ORIGIN, PERMIT, Hall, opened, refused
+from tests.services.hall import HERE, MINUTE_MS, ORIGIN, PERMIT, SECRET, Hall, opened, refused
 
 pytestmark = pytest.mark.anyio
 TRIES = 50
@@ -518,3 +520,31 @@ async def test_passwords_may_be_for_admins_alone(hall: Hall) -> None:
     assert (await only.login.basic("carol", PASSWORD, None)).name == "carol"
     assert (await only.arrived("id-bob")).principal.name == "bob"
     only.provider.close()
+
+
+async def test_a_real_provider_and_its_groups(backend: Backend, tmp_path: Path) -> None:
+    """The whole way at an implementation that is not ours: an account at the first sign-in, and the teams of its groups
+    (words of a text) at each."""
+    with real_provider(tmp_path, f"{ORIGIN}/sign-in/callback", {"bob": "developers staff", "eve": "-"}) as real:
+        client = Client(real.issuer, real.client_id, real.client_secret, groups_claim=real.groups_claim)
+        async with opened(backend.new()) as hall:
+            await with_teams(hall)
+            provider = Provider(client, time)
+            single = SingleSignOn(
+                hall.database,
+                provider,
+                SECRET,
+                hall.clock,
+                sessions=hall.sessions,
+                groups=hall.groups,
+                signs_up=True,
+            )
+            for name, expected in (("bob", ["bob"]), ("eve", ["bob"]), ("bob", ["bob"])):
+                departure = await single.begin(ORIGIN, return_to="/r/acme/app", browser=None)
+                _, query = await asyncio.to_thread(real.sign_in, departure.address, name)
+                arrival = await single.finish(Back(query, departure.browser, None, None, HERE))
+                assert arrival.signed_in is not None and arrival.return_to == "/r/acme/app"
+                session = await hall.session(arrival.signed_in)
+                assert session is not None and session.principal.name == name
+                assert await hall.teams("acme") == {"devs": expected, "ops": [], "plain": []}
+            provider.close()
