@@ -128,6 +128,7 @@ def audit(limit: int, as_json: bool, since: str | None, until: str | None, **fla
     """Print who did what, newest first. Times are UTC."""
     from registry.core.digest import Digest
     from registry.metadata import audit as rows
+    from registry.services.audits import Audits
 
     names = ("actor", "action", "repository", "address")
     texts = {name: flags.pop(name) for name in names}
@@ -136,9 +137,11 @@ def audit(limit: int, as_json: bool, since: str | None, until: str | None, **fla
     wanted = rows.Filter(**texts, digest=digest, since=_moment(since), until=_moment(until))
 
     async def work(desk: Desk) -> list[rows.Row]:
-        found: list[rows.Row] = await desk.stores.database.read(
-            lambda connection: rows.page(connection, wanted, before=None, count=limit)
-        )
+        found: list[rows.Row] = []
+        async for row in Audits(desk.stores.database).rows(wanted):
+            found.append(row)
+            if len(found) == limit:
+                break
         return found
 
     found = at_desk(flags, work)

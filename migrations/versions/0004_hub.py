@@ -195,6 +195,7 @@ def upgrade() -> None:
         comment="Who likes which repository.",
     )
     op.create_index("ix_stars_repository_id", "stars", ["repository_id"], unique=False)
+    _index_audit()
     op.add_column("accounts", sa.Column("title", sa.Text(), server_default="", nullable=False))
     op.add_column("accounts", sa.Column("description", sa.Text(), server_default="", nullable=False))
     op.add_column("manifest_children", sa.Column("platform", sa.String(length=255), nullable=True))
@@ -331,3 +332,41 @@ _POSTGRESQL = (
 _SEARCH = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
 """What repositories are searched by: their names and descriptions by pieces of three letters, and who may see them, so
 that no search goes through what others hide. Triggers keep it true. `seen_by`: the namespace, 0 for everybody, -1 for admins."""
+
+_KEEPS = (
+    "CREATE TRIGGER audit_keeps_update BEFORE UPDATE ON audit"
+    " BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+)
+_WHOSE = {
+    "sqlite": "UPDATE audit SET"
+    " namespace = CASE WHEN instr(repository, '/') > 0 THEN substr(repository, 1, instr(repository, '/') - 1) END,"
+    " owner = CASE WHEN account_id IS NOT NULL THEN substr(actor, 1, instr(actor || '+', '+') - 1) END",
+    "postgresql": "UPDATE audit SET"
+    " namespace = CASE WHEN strpos(repository, '/') > 0 THEN split_part(repository, '/', 1) END,"
+    " owner = CASE WHEN account_id IS NOT NULL THEN split_part(actor, '+', 1) END",
+}
+
+
+def _index_audit() -> None:
+    """Whom a row is about, and who answers for it, as far as rows say that are there already; and an index for each
+    filter, in the order of time."""
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    for column in ("namespace", "owner"):
+        op.add_column("audit", sa.Column(column, NAME, nullable=True))
+    # The audit refuses changes, and this one is ours.
+    op.execute("DROP TRIGGER audit_keeps_update" if is_sqlite else "ALTER TABLE audit DISABLE TRIGGER audit_keeps")
+    op.get_bind().exec_driver_sql(_WHOSE["sqlite" if is_sqlite else "postgresql"])
+    op.execute(_KEEPS if is_sqlite else "ALTER TABLE audit ENABLE TRIGGER audit_keeps")
+    for index in ("ix_audit_at", "ix_audit_actor_id", "ix_audit_repository_id"):
+        op.drop_index(index, "audit")
+    op.create_index("ix_audit_at_id", "audit", ["at", "id"], unique=False)
+    for column in ("actor", "action", "repository", "digest", "address", "namespace", "owner"):
+        where = None if column in ("actor", "action") else sa.text(f"{column} IS NOT NULL")
+        op.create_index(
+            f"ix_audit_{column}_at_id",
+            "audit",
+            [column, "at", "id"],
+            unique=False,
+            sqlite_where=where,
+            postgresql_where=where,
+        )

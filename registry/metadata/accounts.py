@@ -37,6 +37,8 @@ class Account:
     owner_id: int | None
     is_admin: bool
     is_active: bool
+    title: str
+    description: str
     default_visibility: Visibility | None
     created_at: int
     disabled_at: int | None
@@ -62,6 +64,8 @@ _ACCOUNT = (
         accounts.c.owner_id,
         accounts.c.is_admin,
         is_active(accounts, _owner).label("is_active"),
+        accounts.c.title,
+        accounts.c.description,
         accounts.c.default_visibility,
         accounts.c.created_at,
         accounts.c.disabled_at,
@@ -89,6 +93,8 @@ def _account(row: Any) -> Account:
         owner_id=row.owner_id,
         is_admin=bool(row.is_admin),
         is_active=bool(row.is_active),
+        title=row.title,
+        description=row.description,
         default_visibility=None if visibility is None else Visibility(visibility),
         created_at=row.created_at,
         disabled_at=row.disabled_at,
@@ -185,9 +191,16 @@ def set_admin(connection: Connection, account_id: int, *, is_admin: bool) -> Non
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(is_admin=is_admin))
 
 
-def set_default_visibility(connection: Connection, account_id: int, visibility: Visibility) -> None:
-    """What new repositories of the namespace are."""
-    connection.execute(update(accounts).where(accounts.c.id == account_id).values(default_visibility=visibility.value))
+def set_default_visibility(connection: Connection, account_id: int, visibility: Visibility | None) -> None:
+    """What new repositories of the namespace are; None: what the instance says."""
+    value = None if visibility is None else visibility.value
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(default_visibility=value))
+
+
+def set_profile(connection: Connection, account_id: int, *, title: str, description: str) -> None:
+    """What is said about an account."""
+    values = {"title": title, "description": description}
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(**values))
 
 
 def mark_deleted(connection: Connection, account_id: int, *, now: int) -> None:

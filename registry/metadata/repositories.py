@@ -157,6 +157,7 @@ class Repository:
     namespace: str | None
     visibility: Visibility
     created_at: int
+    description: str
 
 
 _REPOSITORY = (
@@ -167,6 +168,7 @@ _REPOSITORY = (
         accounts.c.name,
         repositories.c.visibility,
         repositories.c.created_at,
+        repositories.c.description,
     )
     .outerjoin(accounts, accounts.c.id == repositories.c.namespace_id)
     .where(repositories.c.deleted_at.is_(None))
@@ -191,7 +193,13 @@ _MEANT_REPOSITORY = _REPOSITORY.where(repositories.c.id == MEANT)
 
 
 def _repository(row: Any) -> Repository | None:
-    return None if row is None else Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5])
+    return None if row is None else Repository(*row[:4], Visibility(row[4]), *row[5:])
+
+
+def named(connection: Connection, names: list[RepositoryName]) -> dict[str, Repository]:
+    """Those of these names that are there, by name; former names mean nothing here."""
+    rows = connection.execute(_REPOSITORY.where(repositories.c.name.in_(names)))
+    return {found.name: found for row in rows if (found := _repository(row)) is not None}
 
 
 def page(connection: Connection, *, after: str, count: int, prefix: str = "") -> list[Repository]:
@@ -207,6 +215,12 @@ def set_visibility(connection: Connection, repository_id: int, visibility: Visib
     connection.execute(
         update(repositories).where(repositories.c.id == repository_id).values(visibility=visibility.value)
     )
+
+
+def describe(connection: Connection, repository_id: int, description: str) -> None:
+    """What it is, in one line."""
+    changed = update(repositories).where(repositories.c.id == repository_id)
+    connection.execute(changed.values(description=description))
 
 
 def assign(connection: Connection, repository_id: int, namespace_id: int | None) -> None:

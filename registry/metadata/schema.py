@@ -50,6 +50,12 @@ Name = String(collation="C").with_variant(String(), "sqlite")
 """Text that sorts byte by byte: the C collation, and what SQLite does by itself."""
 
 
+def _audit_index(column: str, *, is_partial: bool = False) -> Index:
+    """In the order of the audit's pages; a partial one has no entries for rows in which the column is empty."""
+    where = text(f"{column} IS NOT NULL") if is_partial else None
+    return Index(f"ix_audit_{column}_at_id", column, "at", "id", sqlite_where=where, postgresql_where=where)
+
+
 def _id() -> "Column[int]":
     return Column("id", BigId, Identity(always=False), primary_key=True)
 
@@ -321,12 +327,16 @@ audit = Table(
     Column("repository", Name, nullable=True),
     Column("digest", LargeBinary, nullable=True),
     Column("target", Text, nullable=True),
-    Index("ix_audit_at", "at"),
-    Index("ix_audit_actor_id", "actor", "id"),
-    Index("ix_audit_repository_id", "repository", "id"),
+    Column("namespace", Name, nullable=True),
+    Column("owner", Name, nullable=True),
+    Index("ix_audit_at_id", "at", "id"),
+    *(_audit_index(column) for column in ("actor", "action")),
+    *(_audit_index(column, is_partial=True) for column in ("repository", "digest", "address", "namespace", "owner")),
     comment="Who did what. Rows are only ever added: triggers refuse everything else.",
     sqlite_autoincrement=True,
 )
+"""`namespace`: the account whose repository, team, robot or token this is about. `owner`: the account that did it, or
+whose robot. Each filter has an index in the order of the pages."""
 
 objects = Table(
     "objects",
