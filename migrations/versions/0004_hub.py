@@ -299,13 +299,19 @@ _FOLLOWED = "name, description, visibility, namespace_id, deleted_at"
 _CHANGED = " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in _FOLLOWED.split(", "))
 _NEW = _ENTRY.format(row="NEW.") + " WHERE NEW.deleted_at IS NULL"
 _SQLITE = (
-    "CREATE VIRTUAL TABLE repository_search USING fts5("
-    "name, description, visibility, owner, content='', contentless_delete=1, tokenize='trigram')",
+    (
+        "CREATE VIRTUAL TABLE repository_search USING fts5("
+        "name, description, visibility, owner, content='', contentless_delete=1, tokenize='trigram')"
+    ),
     f"CREATE TRIGGER repository_search_insert AFTER INSERT ON repositories BEGIN {_NEW}; END",
-    f"CREATE TRIGGER repository_search_update AFTER UPDATE OF {_FOLLOWED} ON repositories WHEN {_CHANGED} BEGIN"
-    f" DELETE FROM repository_search WHERE rowid = OLD.id; {_NEW}; END",
-    "CREATE TRIGGER repository_search_delete AFTER DELETE ON repositories BEGIN"
-    " DELETE FROM repository_search WHERE rowid = OLD.id; END",
+    (
+        f"CREATE TRIGGER repository_search_update AFTER UPDATE OF {_FOLLOWED} ON repositories WHEN {_CHANGED} BEGIN"
+        f" DELETE FROM repository_search WHERE rowid = OLD.id; {_NEW}; END"
+    ),
+    (
+        "CREATE TRIGGER repository_search_delete AFTER DELETE ON repositories BEGIN"
+        " DELETE FROM repository_search WHERE rowid = OLD.id; END"
+    ),
     _ENTRY.format(row="") + " FROM repositories WHERE deleted_at IS NULL",
 )
 _VALUES = (
@@ -314,24 +320,33 @@ _VALUES = (
 )
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
-    "CREATE TABLE repository_search ("
-    "repository_id BIGINT NOT NULL CONSTRAINT pk_repository_search PRIMARY KEY"
-    " CONSTRAINT fk_repository_search_repository_id_repositories REFERENCES repositories (id) ON DELETE CASCADE,"
-    " seen_by BIGINT[] NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL)",
-    "CREATE INDEX ix_repository_search ON repository_search"
-    " USING gin (seen_by, name gin_trgm_ops, description gin_trgm_ops) WITH (fastupdate = off)",
-    "CREATE FUNCTION follow_repository() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-    " IF NEW.deleted_at IS NOT NULL THEN DELETE FROM repository_search WHERE repository_id = NEW.id;"
-    f" ELSE INSERT INTO repository_search SELECT {_VALUES.format(row='NEW.')}"
-    " ON CONFLICT (repository_id) DO UPDATE SET seen_by = excluded.seen_by, name = excluded.name,"
-    " description = excluded.description; END IF; RETURN NULL; END $$",
-    f"CREATE TRIGGER repository_search AFTER INSERT OR UPDATE OF {_FOLLOWED} ON repositories"
-    " FOR EACH ROW EXECUTE FUNCTION follow_repository()",
+    (
+        "CREATE TABLE repository_search ("
+        "repository_id BIGINT NOT NULL CONSTRAINT pk_repository_search PRIMARY KEY"
+        " CONSTRAINT fk_repository_search_repository_id_repositories REFERENCES repositories (id) ON DELETE CASCADE,"
+        " seen_by BIGINT[] NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL)"
+    ),
+    (
+        "CREATE INDEX ix_repository_search ON repository_search"
+        " USING gin (seen_by, name gin_trgm_ops, description gin_trgm_ops) WITH (fastupdate = off)"
+    ),
+    (
+        "CREATE FUNCTION follow_repository() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.deleted_at IS NOT NULL THEN DELETE FROM repository_search WHERE repository_id = NEW.id;"
+        f" ELSE INSERT INTO repository_search SELECT {_VALUES.format(row='NEW.')}"
+        " ON CONFLICT (repository_id) DO UPDATE SET seen_by = excluded.seen_by, name = excluded.name,"
+        " description = excluded.description; END IF; RETURN NULL; END $$"
+    ),
+    (
+        f"CREATE TRIGGER repository_search AFTER INSERT OR UPDATE OF {_FOLLOWED} ON repositories"
+        " FOR EACH ROW EXECUTE FUNCTION follow_repository()"
+    ),
     f"INSERT INTO repository_search SELECT {_VALUES.format(row='')} FROM repositories WHERE deleted_at IS NULL",
 )
 _SEARCH = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
 """What repositories are searched by: their names and descriptions by pieces of three letters, and who may see them, so
-that no search goes through what others hide. Triggers keep it true. `seen_by`: the namespace, 0 for everybody, -1 for admins."""
+that no search goes through what others hide. Triggers keep it true. `seen_by`: the namespace, 0 for everybody, -1 for
+admins."""
 
 _KEEPS = (
     "CREATE TRIGGER audit_keeps_update BEFORE UPDATE ON audit"

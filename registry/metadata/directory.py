@@ -138,7 +138,9 @@ def _people(is_owner: ColumnElement[bool], since: ColumnElement[int]) -> Select[
 
 
 def _found_people(connection: Connection, query: Select[Any]) -> list[ListedMember]:
-    return [ListedMember(row[0], row[1], row[2], bool(row[3]), bool(row[4]), row[5]) for row in connection.execute(query)]
+    return [
+        ListedMember(row[0], row[1], row[2], bool(row[3]), bool(row[4]), row[5]) for row in connection.execute(query)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ def on(connection: Connection, place: Place) -> list[Given]:
         .order_by(grants.c.id)
     )
     return [
-        Given(row[0] or f"team:{row[5]}/{row[1]}", row[2] or f"{row[3]}/*", Role(row[4])) for row in connection.execute(query)
+        Given(row[0] or f"team:{row[5]}/{row[1]}", row[2] or f"{row[3]}/*", Role(row[4]))
+        for row in connection.execute(query)
     ]
 
 

@@ -23,9 +23,7 @@ class Audits:
         """The newest rows that match, at most LIST_PAGE_MAX, newest first; those before a position. A page of several
         filters may have less than what is asked for, or nothing, and yet a next one."""
         bounded = min(count, LIST_PAGE_MAX)
-        return await self.database.read(
-            lambda connection: audit.page(connection, wanted, before=before, count=bounded)
-        )
+        return await self.database.read(lambda connection: audit.page(connection, wanted, before=before, count=bounded))
 
     async def actions(self) -> list[str]:
         """Every action that there is a row of."""
