@@ -4,13 +4,13 @@ Sources: the media types that docker, BuildKit, Helm, cosign, notation, ORAS, Fl
 """
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 from registry.core.manifest import DOCKER_CONFIG, OCI_CONFIG, is_index
 
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
-COSIGN_SIGNATURE_LAYER = "application/vnd.dev.cosign.simplesigning.v1+json"
 UNKNOWN_PLATFORM = "unknown/unknown"
 """The platform that BuildKit gives to attestations in an index."""
 
@@ -54,6 +54,16 @@ _SORTS: dict[str, Sort] = {
     "application/vnd.dev.cosign.artifact.sbom.v1+json": Sort.SBOM,
     **dict.fromkeys(SIGNATURES, Sort.SIGNATURE),
 }
+_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PREDICATE = "dev.sigstore.bundle.predicateType"
+_SIGNED = "https://sigstore.dev/cosign/sign/v1"
+_OF_PARTS: dict[str, Sort] = {
+    "application/vnd.dev.cosign.simplesigning.v1+json": Sort.SIGNATURE,
+    "application/vnd.dsse.envelope.v1+json": Sort.ATTESTATION,
+    "application/vnd.in-toto+json": Sort.ATTESTATION,
+    "application/vnd.buildkit.cacheconfig.v0": Sort.CACHE,
+}
+"""By the type of a part: cosign and BuildKit give what is no image the config of one, or put it into an index."""
 _SBOM = re.compile(r"(?:application|text)/(?:spdx|vnd\.cyclonedx|vnd\.syft)\b.*")
 _FALLBACK = re.compile(r"sha256-[0-9a-f]{64}(?:\.(sig|att|sbom))?")
 _OF_SUFFIX = {"sig": Sort.SIGNATURE, "att": Sort.ATTESTATION, "sbom": Sort.SBOM}
@@ -66,6 +76,21 @@ def sort_of(media_type: str, artifact_type: str | None) -> Sort:
             return _SORTS[artifact_type]
         return Sort.SBOM if _SBOM.fullmatch(artifact_type) else Sort.ARTIFACT
     return Sort.INDEX if is_index(media_type) else Sort.ARTIFACT
+
+
+def sort_of_whole(known: Sort, media_types: Iterable[str]) -> Sort:
+    """The same, where the types of its layers or parts are known too."""
+    if known not in (Sort.IMAGE, Sort.INDEX):
+        return known
+    return next((_OF_PARTS[media_type] for media_type in media_types if media_type in _OF_PARTS), known)
+
+
+def sort_of_referrer(media_type: str, artifact_type: str | None, annotations: dict[str, str]) -> Sort:
+    """What refers to another manifest. A bundle of sigstore says in its annotations what it states."""
+    predicate = annotations.get(_PREDICATE)
+    if artifact_type != _BUNDLE or predicate in (None, "", _SIGNED):
+        return sort_of(media_type, artifact_type)
+    return Sort.SBOM if "spdx" in predicate or "cyclonedx" in predicate else Sort.ATTESTATION
 
 
 def sort_of_fallback(tag: str) -> Sort | None:

@@ -16,6 +16,10 @@ INDEX_MAX_DEPTH = 32
 """Indexes of indexes. Real ones have two levels."""
 CONFIG_MAX_BYTES = 1 * MIB
 """An image config over this is stored like any blob, but not summarised."""
+SHOWN_PARTS_MAX = 1_000
+"""Layers of an image, or parts of an index, that are shown of one."""
+SHOWN_TEXT_MAX_BYTES = 1 * MIB
+"""A manifest or config over this is not shown as text: it can be pulled."""
 TAGS_PER_PUSH = 100
 PAGE_MAX = 10_000
 """The most entries that `n` can ask for; the rest follows by `Link`."""

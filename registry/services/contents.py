@@ -1,14 +1,24 @@
 """What is inside a repository, for people and programs: tags, their history, manifests and what belongs to them."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from registry.blobstore.base import BlobStore, ObjectKey
 from registry.core.access import RepositoryAccess
-from registry.core.errors import FieldInvalid, ManifestUnknown, NameUnknown
-from registry.core.names import Tag
-from registry.metadata import tag_changes, tag_list
+from registry.core.digest import Digest
+from registry.core.errors import FieldInvalid, ManifestUnknown, NameUnknown, OurFault
+from registry.core.limits import CONFIG_MAX_BYTES, PARSE_INLINE_BYTES
+from registry.core.names import Reference, Tag
+from registry.metadata import manifest_details, referrer_tree, tag_changes, tag_list
 from registry.metadata.database import Connection, Database
 from registry.metadata.tag_changes import TagChange
 from registry.metadata.tag_list import Entry, Order, Page, Query
+from registry.services.manifest_view import Known, ManifestView, view, with_config
+from registry.services.referrer_view import Referrers, tree
+
+T = TypeVar("T")
 
 PAGE_MAX = 100
 """Tags or changes in one page."""
@@ -35,6 +45,7 @@ class Contents:
     """Looks into repositories. Raises NameUnknown for one that is not there."""
 
     database: Database
+    store: BlobStore
 
     async def tags(self, access: RepositoryAccess, query: Query) -> TagPage:
         """A page of tags. Raises FieldInvalid for an order that the list of a digest does not have."""
@@ -72,6 +83,53 @@ class Contents:
             return ChangePage(found, None)
         last = found[count - 1]
         return ChangePage(found[:count], last.id if tag is None else last.number)
+
+    async def manifest(self, access: RepositoryAccess, reference: Reference) -> ManifestView:
+        """A manifest with its parts, what leads to it, and what its config says, as far as that can be read. Raises
+        ManifestUnknown."""
+        repository_id = existing(access)
+        known = await self.database.read(lambda connection: _known(connection, repository_id, reference))
+        found = await _inline_if_small(len(known.row.payload), lambda: view(known))
+        content = await self._config(known, found)
+        if content is None:
+            return found
+        return await _inline_if_small(len(content), lambda: with_config(found, content))
+
+    async def referrers(self, access: RepositoryAccess, subject: Digest) -> Referrers:
+        """What refers to a manifest, directly or not; empty where nothing does, or there is none."""
+        repository_id = existing(access)
+        found = await self.database.read(lambda connection: referrer_tree.walk(connection, repository_id, subject))
+        return tree(subject, found)
+
+    async def _config(self, known: Known, found: ManifestView) -> bytes | None:
+        """The config's bytes; None where they cannot be had, are too many, or are not those that were pushed."""
+        config = found.config
+        blob = None if config is None else known.pieces.blobs.get(config.digest)
+        if blob is None or blob.object_id is None or blob.size > CONFIG_MAX_BYTES:
+            return None
+        try:
+            reader = await self.store.open(ObjectKey(blob.digest, blob.object_id))
+            try:
+                if reader.info.size != blob.size:
+                    return None
+                content = b"".join([piece async for piece in reader.chunks(0, blob.size)])
+            finally:
+                await reader.aclose()
+        except OurFault:
+            # What the config would tell is not worth an error: everything else is there.
+            return None
+        return content if Digest.of(content, blob.digest.algorithm) == blob.digest else None
+
+
+def _known(connection: Connection, repository_id: int, reference: Reference) -> Known:
+    row = manifest_details.find(connection, repository_id, reference)
+    if row is None:
+        raise ManifestUnknown("no such manifest", reference=str(reference))
+    return Known(row, manifest_details.named(connection, row.id), manifest_details.pieces(connection, row.id))
+
+
+async def _inline_if_small(size: int, work: Callable[[], T]) -> T:
+    return work() if size <= PARSE_INLINE_BYTES else await asyncio.to_thread(work)
 
 
 def existing(access: RepositoryAccess) -> int:

@@ -80,7 +80,7 @@ class House:
     @property
     def contents(self) -> Contents:
         """What people see of a repository."""
-        return Contents(self.database)
+        return Contents(self.database, self.store)
 
     @property
     def tagging(self) -> Tagging:
