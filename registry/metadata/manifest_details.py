@@ -101,7 +101,7 @@ def find(connection: Connection, repository_id: int, reference: Reference) -> Ro
 
 _PARENT = manifests.alias("parent")
 _ITS_TAGS = (
-    select(tags.c.name, null().label("digest"))
+    select(tags.c.name)
     .where(tags.c.manifest_id == bindparam("manifest"))
     .order_by(tags.c.name)
     .limit(NAMED_MAX + 1)
@@ -115,7 +115,7 @@ _ITS_PARENTS = (
     .subquery("its_parents")
 )
 _NAMED = union_all(
-    select(literal("tag", Text).label("kind"), _ITS_TAGS.c.name, _ITS_TAGS.c.digest),
+    select(literal("tag", Text).label("kind"), _ITS_TAGS.c.name, null().label("digest")),
     select(literal("parent", Text), _ITS_PARENTS.c.platform, _ITS_PARENTS.c.digest),
 )
 

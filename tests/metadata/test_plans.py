@@ -17,7 +17,9 @@ from registry.metadata import (
     aliases,
     blobs,
     identities,
+    manifest_details,
     manifests,
+    referrer_tree,
     repositories,
     sessions,
     tag_changes,
@@ -65,7 +67,7 @@ def fill(connection: Connection) -> None:
     row |= {"pushed_at": 0, "payload": b"{}", "referrer_descriptor": "{}"}
     first = MANY * 10
     rows = [
-        {"id": first + n, "digest": packed[n], "subject_digest": SUBJECT.pack() if n % 2 else None, **row}
+        {"id": first + n, "digest": packed[n], "subject_digest": SUBJECT.pack() if n % 10 == 1 else None, **row}
         for n in numbers
     ]
     rows[0]["media_type"] = OCI_INDEX
@@ -154,6 +156,11 @@ CALLS: dict[str, Callable[[Connection], object]] = {
     "list of tags that wait for a key": list_of(order=Order.VERSION, after=Position(None, "")),
     "list of tags of a digest": list_of(digest=digest(5000)),
     "list of filtered tags": list_of(name_part="t01", order=Order.PUSHED),
+    "a manifest": lambda c: manifest_details.find(c, FULL, Reference(tag=Tag("t05000"))),
+    "what leads to a manifest": lambda c: manifest_details.named(c, MANY * 10 + 5000),
+    "what a manifest is made of": lambda c: manifest_details.pieces(c, MANY * 10 + 5000),
+    "tree of many referrers": lambda c: referrer_tree.walk(c, FULL, SUBJECT),
+    "tree of no referrers": lambda c: referrer_tree.walk(c, FULL, digest(5000)),
     "one tag": lambda c: tag_list.get(c, FULL, "t05000"),
     "history of a tag": lambda c: tag_changes.of_tag(c, FULL, "t05000", before=5000, count=PAGE),
     "history of a repository": lambda c: tag_changes.of_repository(c, FULL, before=15_000, count=PAGE),

@@ -10,8 +10,9 @@ from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
 from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
+from registry.core.names import Reference, Tag
 from registry.core.versions import version_key
-from registry.metadata import sqlite, tag_changes, tag_list
+from registry.metadata import manifest_details, referrer_tree, sqlite, tag_changes, tag_list
 from registry.metadata.schema import (
     manifest_children,
     manifests,
@@ -39,8 +40,14 @@ def fill(connection: Connection, count: int) -> None:
         {"id": n, "digest": Digest.of(b"i%d" % n).pack(), "media_type": OCI_INDEX, **row}
         for n in range(count // TAGS_EACH)
     ]
+    subject = Digest.of(b"referred to").pack()
+    referrers = [
+        {"digest": Digest.of(b"r%d" % n).pack(), "media_type": OCI_MANIFEST, "subject_digest": subject, **row}
+        for n in range(count + 100)
+    ]
     part = {"id": 10**6, "digest": Digest.of(b"part").pack(), "media_type": OCI_MANIFEST, **row}
     connection.execute(insert(manifests), [*whole, part])
+    connection.execute(insert(manifests), [{"id": 10**7 + n, **one} for n, one in enumerate(referrers)])
     edge = {"repository_id": 1, "size": 2, "platform": "linux/amd64"}
     parts = [
         {"parent_id": one["id"], "digest": Digest.of(b"p%d" % n).pack(), "child_id": None if n % 2 else 10**6, **edge}
@@ -102,6 +109,10 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "newest versions": page(order=Order.VERSION, descending=True),
     "of a digest": page(digest=Digest.of(b"i7")),
     "one": lambda connection: tag_list.get(connection, 1, "1.7"),
+    "a manifest": lambda connection: manifest_details.find(connection, 1, Reference(tag=Tag("1.7"))),
+    "what leads to it": lambda connection: manifest_details.named(connection, 3),
+    "what it is made of": lambda connection: manifest_details.pieces(connection, 3),
+    "referrers": lambda connection: referrer_tree.walk(connection, 1, Digest.of(b"referred to")),
     "history of one": lambda connection: tag_changes.of_tag(connection, 1, "1.7", before=None, count=PAGE),
     "history": lambda connection: tag_changes.of_repository(connection, 1, before=None, count=PAGE),
 }
