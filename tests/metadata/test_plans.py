@@ -94,8 +94,6 @@ def fill(connection: Connection) -> None:
     connection.execute(
         insert(identity_rows), [{"subject": f"s{n}", "account_id": whose[n], **somebody} for n in numbers]
     )
-    named = [{"name": f"t{n:05}", "manifest_id": first + n, "version": 1, "updated_at": 0} for n in numbers]
-    connection.execute(insert(tag_rows), [{"repository_id": FULL, **one} for one in named])
 
 
 @pytest.fixture(scope="module")

@@ -241,7 +241,7 @@ async def test_counts_are_exact(house: House) -> None:
     await house.manifest(numbered(0), "b")
     await house.remove.manifest(await house.at(NAME), by_tag("c"))
     assert await tag_count(house) == 4
-    assert (await house.rows("SELECT pushed_at, tally_at FROM repositories")) == [(pushed_at, house.now)]
+    assert await house.rows("SELECT pushed_at FROM repositories WHERE tally_at IS NOT NULL") == [(pushed_at,)]
     await house.remove.manifest(await house.at(NAME), Reference(digest=Digest.of(encoded(numbered(0)))))
     assert await tag_count(house) == 0
     await house.tagging.point(await house.at(NAME), Tag("x"), Digest.of(encoded(numbered(1))))
