@@ -449,6 +449,7 @@ class House:
                 clock,
                 sessions=sessions,
                 groups=groups,
+                attempts=self._login.attempts,
                 signs_up=settings.oidc_sign_up,
             )
         return Entrance(

@@ -27,6 +27,7 @@ from registry.metadata import access, accounts, audit, identities
 from registry.metadata.accounts import USER, Account, NewAccount
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
+from registry.services.attempts import Attempts, of_address
 from registry.services.clock import Clock
 from registry.services.groups import Groups
 from registry.services.identities import Identities, Somebody
@@ -100,6 +101,7 @@ class SingleSignOn:
         *,
         sessions: Sessions,
         groups: Groups,
+        attempts: Attempts,
         signs_up: bool = False,
     ) -> None:
         self._database = database
@@ -108,6 +110,7 @@ class SingleSignOn:
         self._clock = clock
         self._sessions = sessions
         self._groups = groups
+        self._attempts = attempts
         self._signs_up = signs_up
         self.identities = Identities(database, clock)
 
@@ -169,7 +172,7 @@ class SingleSignOn:
         ):
             raise SignInRefused("this sign-in was answered already: begin again")
         code = self._code(back.query)
-        person = await self._provider.person(code, _attempt(state, back.browser))
+        person = await self._person(code, _attempt(state, back.browser), back.visitor)
         if state.purpose == SIGN_IN:
             return Arrival(state.return_to, await self._sign_in(person, back))
         if back.session is None or back.session.id != state.session_id:
@@ -204,6 +207,15 @@ class SingleSignOn:
         if not 0 < len(code) <= CODE_MAX_CHARS:
             raise SignInRefused("the identity provider has sent no code: begin again")
         return code
+
+    async def _person(self, code: str, attempt: Attempt, visitor: Visitor) -> Person:
+        """Codes that the provider does not know are counted for each address: nobody makes us ask it without end."""
+        async with self._attempts.one([of_address(visitor.address)]) as counted:
+            try:
+                return await self._provider.person(code, attempt)
+            except SignInRefused:
+                counted.has_failed = True
+                raise
 
     async def _sign_in(self, person: Person, back: Back) -> SignedIn:
         now = self._clock()

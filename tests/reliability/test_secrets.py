@@ -27,6 +27,7 @@ PLANTED = {
     "a password in a form": "planted-form-2828",
     "a password to sign up with": "planted-sign-up-3162",
     "an address with a password": "planted-url-3316",
+    "a secret of single sign-on": "planted-oidc-3464",
 }
 IMAGE = Image("alice/x", "v1", [b"{}", b"content"])
 
@@ -70,7 +71,19 @@ def visits(registry: Registry, shown: list[dict[str, str]]) -> list[str]:
 def test_sec_013_secrets_are_told_to_nobody(start_registry: Callable[..., Registry], tmp_path: Path) -> None:
     """SEC-013: unique secrets of every kind, a server at its most talkative, pushes, pulls, wrong logins, errors and a
     crash; then neither logs nor metrics, answers, the audit nor any command has one of them."""
-    flags = ("--log-level", "debug", *MANY_FAILURES, "--sign-up")
+    of_provider = tmp_path / "oidc-secret"
+    of_provider.write_text(PLANTED["a secret of single sign-on"])
+    # Nobody listens there: what goes wrong with a provider is in the log.
+    provider = ("--oidc-issuer", "http://127.0.0.1:9", "--oidc-client-id", "x")
+    flags = (
+        "--log-level",
+        "debug",
+        *MANY_FAILURES,
+        "--sign-up",
+        *provider,
+        "--oidc-client-secret-file",
+        str(of_provider),
+    )
     registry = start_registry(*flags, is_open=False)
     alice = Person("alice", PLANTED["a user's password"])
     add_user(registry, alice)

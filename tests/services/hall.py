@@ -32,6 +32,7 @@ from tests.reliability.hub import ADMIN, PASSWORD
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
+PER_ADDRESS = 200
 ORIGIN = "https://hub.example.com"
 HERE = Visitor("192.0.2.1", "A browser/1.0")
 PERMIT = Permit(ADMIN)
@@ -63,7 +64,7 @@ class Hall:
             self.changes,
             self.passwords,
             clock,
-            LoginLimits(per_account=200, per_address=1000, window_ms=900_000),
+            LoginLimits(per_account=200, per_address=PER_ADDRESS, window_ms=900_000),
             only_admins_have_passwords=self.only_admins_have_passwords,
         )
         limits = SessionLimits(idle_ms=3 * DAY_MS, life_ms=14 * DAY_MS)
@@ -82,6 +83,7 @@ class Hall:
                 clock,
                 sessions=self.sessions,
                 groups=self.groups,
+                attempts=self.login.attempts,
                 signs_up=self.signs_up,
             )
 

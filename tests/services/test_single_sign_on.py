@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -16,11 +17,12 @@ from registry.core.access import Role
 from registry.core.errors import AccountInvalid, ProofRequired, ProviderFailed, SignInRefused, Unauthenticated
 from registry.metadata import identities as identity_rows
 from registry.services.identities import Somebody
+from registry.services.sessions import Visitor
 from registry.services.single_sign_on import Back, Departure, SingleSignOn, name_for
 from tests.backends import Backend
 from tests.backends.oidc import Canned, Claims, IdentityProvider, real_provider
 from tests.reliability.hub import ADMIN, PASSWORD
-from tests.services.hall import HERE, MINUTE_MS, ORIGIN, PERMIT, SECRET, Hall, opened, refused
+from tests.services.hall import HERE, MINUTE_MS, ORIGIN, PER_ADDRESS, PERMIT, SECRET, Hall, opened, refused
 
 pytestmark = pytest.mark.anyio
 TRIES = 50
@@ -226,6 +228,22 @@ async def test_a_sign_in_ends_after_ten_minutes(hall: Hall) -> None:
 async def test_sec031_nobody_is_sent_to_another_site(hall: Hall, hostile: str | None) -> None:
     """SEC-031: where to go on to is looked at before it is sealed."""
     assert (await hall.come("id-bob", return_to=hostile or "")).return_to == "/"
+
+
+async def test_the_provider_is_not_asked_without_end(hall: Hall) -> None:
+    """SEC-093 in spirit: whoever sends codes that it does not know, each with a sign-in of its own, is refused after so
+    many as wrong passwords would be; others are not."""
+    departure = await hall.single.begin(ORIGIN, return_to="/", browser=None)
+    for _ in range(PER_ADDRESS):
+        departure = await hall.single.begin(ORIGIN, return_to="/", browser=departure.browser)
+        [state] = parse_qs(urlsplit(departure.address).query)["state"]
+        invented = Back({"state": state, "code": "invented"}, departure.browser, None, None, HERE)
+        assert await refused(hall.single.finish(invented)) == "SignInRefused"
+    asked = there(hall).asked["/token"]
+    assert await refused(hall.come("id-bob")) == "TooManyRequests"
+    assert there(hall).asked["/token"] == asked == PER_ADDRESS
+    elsewhere = await back(hall, visitor=Visitor("192.0.2.77"))
+    assert (await hall.single.finish(elsewhere)).signed_in is not None
 
 
 async def test_beginning_writes_nothing(hall: Hall) -> None:
@@ -537,6 +555,7 @@ async def test_a_real_provider_and_its_groups(backend: Backend, tmp_path: Path) 
                 hall.clock,
                 sessions=hall.sessions,
                 groups=hall.groups,
+                attempts=hall.login.attempts,
                 signs_up=True,
             )
             for name, expected in (("bob", ["bob"]), ("eve", ["bob"]), ("bob", ["bob"])):
