@@ -1,5 +1,7 @@
 """The table of the pages, and the ASGI application that serves them."""
 
+from dataclasses import replace
+
 from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
 from registry.api.hub.browsers import Session
@@ -13,7 +15,7 @@ from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
 from registry.api.web.view import Caller, View
 from registry.api.web.view import preferences as preferences_of
-from registry.core.errors import RegistryError
+from registry.core.errors import RegistryError, Unauthenticated
 
 WEB_ROUTES: tuple[WebRoute, ...] = (
     *explore.ROUTES,
@@ -72,15 +74,18 @@ class WebApp:
         return answer
 
     def _failed(self, error: RegistryError, request: Request) -> Answer:
+        if isinstance(error, Unauthenticated):
+            return self._services.pages.to_sign_in(self._view(request))
         return self._services.pages.error(self._plain_view(request), error)
 
     def _broken(self, request: Request) -> Answer:
         return self._services.pages.failure(self._plain_view(request))
 
     def _plain_view(self, request: Request) -> View:
-        """For errors, which may lie in what a view is made of."""
+        """For errors, which may lie in what a view is made of. They say nothing of the query, which may be a secret that
+        went astray."""
         try:
-            return self._view(request)
+            return replace(self._view(request), query=())
         except RegistryError:
             return View(path=request.raw_path, now_ms=self._services.clock())
 
