@@ -20,8 +20,8 @@ _LIVE = (
     .join(manifests, manifests.c.id == tags.c.manifest_id)
     .where(tags.c.repository_id == bindparam("repository"), tags.c.name.in_(bindparam("names", expanding=True)))
     .order_by(tags.c.name)
-    .with_for_update(of=tags)
 )
+_LIVE_AND_HELD = _LIVE.with_for_update(of=tags)
 _VERSIONS = (
     select(tag_history.c.name, func.max(tag_history.c.version))
     .where(
@@ -61,9 +61,9 @@ def page(connection: Connection, repository_id: int, *, after: str, count: int) 
     return list(connection.execute(_PAGE, {"repository": repository_id, "after": after, "count": count}).scalars())
 
 
-def live(connection: Connection, repository_id: int, names: list[str]) -> dict[str, Digest]:
-    """Those of `names` that exist, with what they point to; they stay so until the transaction ends."""
-    rows = connection.execute(_LIVE, {"repository": repository_id, "names": names})
+def live(connection: Connection, repository_id: int, names: list[str], *, lock: bool = True) -> dict[str, Digest]:
+    """Those of `names` that exist, with what they point to; with `lock` they stay so until the transaction ends."""
+    rows = connection.execute(_LIVE_AND_HELD if lock else _LIVE, {"repository": repository_id, "names": names})
     return {row[0]: Digest.unpack(row[1]) for row in rows}
 
 

@@ -9,14 +9,16 @@ from registry.blobstore.base import BlobStore, ObjectKey
 from registry.core.access import RepositoryAccess
 from registry.core.digest import Digest
 from registry.core.errors import FieldInvalid, ManifestUnknown, NameUnknown, OurFault
-from registry.core.limits import CONFIG_MAX_BYTES, PARSE_INLINE_BYTES
+from registry.core.limits import CONFIG_MAX_BYTES, PARSE_INLINE_BYTES, SIZE_MAX
 from registry.core.names import Reference, Tag
 from registry.metadata import manifest_details, referrer_tree, tag_changes, tag_list
 from registry.metadata.database import Connection, Database
 from registry.metadata.tag_changes import TagChange
-from registry.metadata.tag_list import Entry, Order, Page, Query
+from registry.metadata.tag_list import Entry, Order, Page, Platform, Position, Query
 from registry.services.manifest_view import Known, ManifestView, view, with_config
 from registry.services.referrer_view import Referrers, tree
+
+__all__ = ["ChangePage", "Contents", "Entry", "Order", "Page", "Platform", "Position", "Query", "TagChange", "TagPage"]
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ class Contents:
         """A page of tags. Raises FieldInvalid for an order that the list of a digest does not have."""
         if query.digest is not None and query.order is not Order.NAME:
             raise FieldInvalid("the tags of one digest are listed by name", field="sort")
+        _require_position(query)
         repository_id = existing(access)
         is_whole = not query.name_part and query.digest is None and query.with_fallback
 
@@ -130,6 +133,21 @@ def _known(connection: Connection, repository_id: int, reference: Reference) -> 
 
 async def _inline_if_small(size: int, work: Callable[[], T]) -> T:
     return work() if size <= PARSE_INLINE_BYTES else await asyncio.to_thread(work)
+
+
+def _require_position(query: Query) -> None:
+    """A page begins where one of the same order can have ended. Raises FieldInvalid."""
+    if query.after is None:
+        return
+    key = query.after.key
+    is_time = isinstance(key, int) and abs(key) <= SIZE_MAX
+    fits = {
+        Order.NAME: key is None,
+        Order.PUSHED: is_time,
+        Order.VERSION: key is None or isinstance(key, str),
+    }
+    if not fits[query.order]:
+        raise FieldInvalid("after belongs to a list in another order", field="after")
 
 
 def existing(access: RepositoryAccess) -> int:

@@ -195,11 +195,14 @@ def _digest_of(push: ManifestPush) -> Digest:
     return digest
 
 
-def require_condition(connection: Connection, repository_id: int, names: tuple[Tag, ...], condition: Condition) -> None:
-    """Raises PreconditionFailed unless each of the tags points to what the condition demands."""
+def require_condition(
+    connection: Connection, repository_id: int, names: tuple[Tag, ...], condition: Condition, *, lock: bool = True
+) -> None:
+    """Raises PreconditionFailed unless each of the tags points to what the condition demands, and with `lock` goes on
+    to do so until the transaction ends."""
     if condition == Condition():
         return
-    current = tags.live(connection, repository_id, list(names))
+    current = tags.live(connection, repository_id, list(names), lock=lock)
     for tag in names:
         digest = current.get(tag)
         shown = None if digest is None else str(digest)
