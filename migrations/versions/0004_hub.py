@@ -279,74 +279,95 @@ def upgrade() -> None:
     op.create_index(
         "ix_repositories_namespace_id_name", "repositories", ["namespace_id", "visibility", "name"], unique=False
     )
-    for statement in _SEARCH[op.get_bind().dialect.name]:
+    _add_search()
+
+
+# What repositories are searched by: their names and descriptions by pieces of three letters, and who may see them, so
+# that no search goes through what others hide. Triggers keep it true.
+
+
+def _add_search() -> None:
+    statements = _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL
+    for statement in statements.split("\n\n"):
         op.execute(sa.text(statement))
 
 
-_EDGES = "'/' || replace(replace(replace({row}name, '.', '/'), '-', '/'), '_', '/') || '/'"
-"""The words of a name between slashes."""
-_OWNER = (
-    "char(19968 + (coalesce({row}namespace_id, 0) & 4095), 19968 + ((coalesce({row}namespace_id, 0) >> 12) & 4095),"
-    " 19968 + ((coalesce({row}namespace_id, 0) >> 24) & 4095))"
+_SQLITE = """
+CREATE VIRTUAL TABLE repository_search USING fts5(
+    name, description, visibility, owner, content='', contentless_delete=1, tokenize='trigram'
 )
-"""A namespace as three letters that nobody types: what the index can look for."""
-_ENTRY = (
-    "INSERT INTO repository_search (rowid, name, description, visibility, owner)"
-    " SELECT {row}id, " + _EDGES + ", {row}description,"
-    " CASE {row}visibility WHEN 'public' THEN 'pub' ELSE 'prv' END, " + _OWNER
+
+CREATE VIEW repository_search_rows AS SELECT
+    id,
+    '/' || replace(replace(replace(name, '.', '/'), '-', '/'), '_', '/') || '/' AS name,
+    description,
+    CASE visibility WHEN 'public' THEN 'pub' ELSE 'prv' END AS visibility,
+    char(
+        19968 + (coalesce(namespace_id, 0) & 4095),
+        19968 + ((coalesce(namespace_id, 0) >> 12) & 4095),
+        19968 + ((coalesce(namespace_id, 0) >> 24) & 4095)
+    ) AS owner
+FROM repositories WHERE deleted_at IS NULL
+
+CREATE TRIGGER repository_search_insert AFTER INSERT ON repositories BEGIN
+    INSERT INTO repository_search (rowid, name, description, visibility, owner)
+    SELECT * FROM repository_search_rows WHERE id = NEW.id;
+END
+
+CREATE TRIGGER repository_search_update
+AFTER UPDATE OF name, description, visibility, namespace_id, deleted_at ON repositories
+WHEN NEW.name IS NOT OLD.name OR NEW.description IS NOT OLD.description OR NEW.visibility IS NOT OLD.visibility
+    OR NEW.namespace_id IS NOT OLD.namespace_id OR NEW.deleted_at IS NOT OLD.deleted_at
+BEGIN
+    DELETE FROM repository_search WHERE rowid = OLD.id;
+    INSERT INTO repository_search (rowid, name, description, visibility, owner)
+    SELECT * FROM repository_search_rows WHERE id = NEW.id;
+END
+
+CREATE TRIGGER repository_search_delete AFTER DELETE ON repositories BEGIN
+    DELETE FROM repository_search WHERE rowid = OLD.id;
+END
+
+INSERT INTO repository_search (rowid, name, description, visibility, owner) SELECT * FROM repository_search_rows
+"""
+"""`owner`: the namespace, as three letters that nobody types."""
+
+_POSTGRESQL = """
+CREATE EXTENSION IF NOT EXISTS pg_trgm
+
+CREATE TABLE repository_search (
+    repository_id BIGINT NOT NULL CONSTRAINT pk_repository_search PRIMARY KEY
+        CONSTRAINT fk_repository_search_repository_id_repositories REFERENCES repositories (id) ON DELETE CASCADE,
+    seen_by BIGINT[] NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL
 )
-_FOLLOWED = "name, description, visibility, namespace_id, deleted_at"
-_CHANGED = " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in _FOLLOWED.split(", "))
-_NEW = _ENTRY.format(row="NEW.") + " WHERE NEW.deleted_at IS NULL"
-_SQLITE = (
-    (
-        "CREATE VIRTUAL TABLE repository_search USING fts5("
-        "name, description, visibility, owner, content='', contentless_delete=1, tokenize='trigram')"
-    ),
-    f"CREATE TRIGGER repository_search_insert AFTER INSERT ON repositories BEGIN {_NEW}; END",
-    (
-        f"CREATE TRIGGER repository_search_update AFTER UPDATE OF {_FOLLOWED} ON repositories WHEN {_CHANGED} BEGIN"
-        f" DELETE FROM repository_search WHERE rowid = OLD.id; {_NEW}; END"
-    ),
-    (
-        "CREATE TRIGGER repository_search_delete AFTER DELETE ON repositories BEGIN"
-        " DELETE FROM repository_search WHERE rowid = OLD.id; END"
-    ),
-    _ENTRY.format(row="") + " FROM repositories WHERE deleted_at IS NULL",
-)
-_VALUES = (
-    "{row}id, array_remove(ARRAY[-1, CASE {row}visibility WHEN 'public' THEN 0 END, {row}namespace_id], NULL),"
-    " '/' || translate({row}name, '.-_', '///') || '/', lower({row}description)"
-)
-_POSTGRESQL = (
-    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
-    (
-        "CREATE TABLE repository_search ("
-        "repository_id BIGINT NOT NULL CONSTRAINT pk_repository_search PRIMARY KEY"
-        " CONSTRAINT fk_repository_search_repository_id_repositories REFERENCES repositories (id) ON DELETE CASCADE,"
-        " seen_by BIGINT[] NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL)"
-    ),
-    (
-        "CREATE INDEX ix_repository_search ON repository_search"
-        " USING gin (seen_by, name gin_trgm_ops, description gin_trgm_ops) WITH (fastupdate = off)"
-    ),
-    (
-        "CREATE FUNCTION follow_repository() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF NEW.deleted_at IS NOT NULL THEN DELETE FROM repository_search WHERE repository_id = NEW.id;"
-        f" ELSE INSERT INTO repository_search SELECT {_VALUES.format(row='NEW.')}"
-        " ON CONFLICT (repository_id) DO UPDATE SET seen_by = excluded.seen_by, name = excluded.name,"
-        " description = excluded.description; END IF; RETURN NULL; END $$"
-    ),
-    (
-        f"CREATE TRIGGER repository_search AFTER INSERT OR UPDATE OF {_FOLLOWED} ON repositories"
-        " FOR EACH ROW EXECUTE FUNCTION follow_repository()"
-    ),
-    f"INSERT INTO repository_search SELECT {_VALUES.format(row='')} FROM repositories WHERE deleted_at IS NULL",
-)
-_SEARCH = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
-"""What repositories are searched by: their names and descriptions by pieces of three letters, and who may see them, so
-that no search goes through what others hide. Triggers keep it true. `seen_by`: the namespace, 0 for everybody, -1 for
-admins."""
+
+CREATE INDEX ix_repository_search ON repository_search
+USING gin (seen_by, name gin_trgm_ops, description gin_trgm_ops) WITH (fastupdate = off)
+
+CREATE FUNCTION follow_repository() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.deleted_at IS NOT NULL THEN
+        DELETE FROM repository_search WHERE repository_id = NEW.id;
+    ELSE
+        INSERT INTO repository_search VALUES (
+            NEW.id,
+            array_remove(ARRAY[-1, CASE NEW.visibility WHEN 'public' THEN 0 END, NEW.namespace_id], NULL),
+            '/' || translate(NEW.name, '.-_', '///') || '/',
+            lower(NEW.description)
+        ) ON CONFLICT (repository_id) DO UPDATE
+        SET seen_by = excluded.seen_by, name = excluded.name, description = excluded.description;
+    END IF;
+    RETURN NULL;
+END $$
+
+CREATE TRIGGER repository_search
+AFTER INSERT OR UPDATE OF name, description, visibility, namespace_id, deleted_at ON repositories
+FOR EACH ROW EXECUTE FUNCTION follow_repository()
+
+UPDATE repositories SET name = name
+"""
+"""`seen_by`: the namespace, 0 for everybody, -1 for admins."""
 
 _KEEPS = (
     "CREATE TRIGGER audit_keeps_update BEFORE UPDATE ON audit"

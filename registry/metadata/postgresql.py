@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from registry.core.errors import CommitUnknown, Unavailable
-from registry.metadata import installation, migrate
+from registry.metadata import installation, migrate, search
 from registry.metadata.database import DatabaseUnusable, Query
 from registry.metadata.failures import REPEATABLE, is_outage, sqlstate, translate, translated
 from registry.metadata.lanes import Lane, Lanes
@@ -44,6 +44,10 @@ _CONNECTION = {
     "tcp_user_timeout": 15_000,
 }
 """A peer that is gone is noticed within about 20 s, whatever the connection waits for. The URL may say otherwise."""
+
+_FORBIDDEN = "42501"
+_NO_EXTENSION = ("0A000", "58P01")
+"""SQLSTATE for what the server was not installed with, by its version."""
 
 _BEGINS = "depotry_begins"
 """The execution option that holds what a transaction begins with; without it there is none."""
@@ -115,6 +119,7 @@ class PostgresqlDatabase:
             connection = held.execution_options(**{_BEGINS: _WRITE + limits})
             with connection.begin():
                 _wait_for_turn(connection, say)
+                _make_trigrams(connection)
                 return migrate.upgrade_here(connection)
 
     def require_current(self) -> None:
@@ -243,6 +248,28 @@ def _wait_for_turn(connection: Connection, say: Callable[[str], None]) -> None:
         raise Unavailable(f"another process has been migrating this database for {MIGRATION_WAIT_S} s") from None
 
 
+def _make_trigrams(connection: Connection) -> None:
+    """The extension that the search goes by, which comes with PostgreSQL and has to be made in each database. Raises
+    DatabaseUnusable where it cannot be."""
+    if connection.execute(text("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")).first() is not None:
+        return
+    try:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
+    except DBAPIError as error:
+        if sqlstate(error) in _NO_EXTENSION:
+            raise DatabaseUnusable(
+                "the server of the database lacks the extension pg_trgm: install PostgreSQL's contrib modules"
+                " (postgresql-contrib)"
+            ) from None
+        if sqlstate(error) != _FORBIDDEN:
+            raise
+        url = connection.engine.url
+        raise DatabaseUnusable(
+            f"permission denied: the user {url.username} may not make the extension pg_trgm. Let an administrator of"
+            f" the server run `CREATE EXTENSION pg_trgm` in the database {url.database}, or GRANT CREATE ON DATABASE"
+        ) from None
+
+
 def _require_writable(connection: Connection, setting: str) -> None:
     """Raises DatabaseUnusable for a standby, and where transactions are read-only by default."""
     if connection.execute(text("SHOW transaction_read_only")).scalar() == "on":
@@ -266,7 +293,8 @@ def _require_rights(connection: Connection) -> None:
     """Raises DatabaseUnusable where the user may not read and change every table (the audit only grows), nor set where
     ids go on."""
     user = connection.engine.url.username
-    lacking = connection.execute(_RIGHTS, {"names": [table.name for table in metadata.sorted_tables]}).scalar()
+    names = [*(table.name for table in metadata.sorted_tables), search.TABLE]
+    lacking = connection.execute(_RIGHTS, {"names": names}).scalar()
     if lacking is not None:
         raise DatabaseUnusable(
             f"the user {user} of the database may not read and change the table {lacking} (see --database)"

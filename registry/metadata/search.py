@@ -124,7 +124,7 @@ class Index:
             query = query.join(repositories, repositories.c.id == key).where(*conditions)
         match: Any = wanted.match
         if not self.viewer.is_open:
-            match = literal(f"({match}) AND (") + _SHOWN + literal(")")
+            match = literal("(") + _SHOWN + literal(f") AND ({match})")
         return query.where(column(TABLE).op("MATCH")(match))
 
 

@@ -54,6 +54,17 @@ def library() -> ModuleType:
     return found
 
 
+def _require_full_text(module: ModuleType) -> None:
+    """Raises LibraryTooOld."""
+    connection = module.connect(":memory:")
+    has_it = connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]
+    connection.close()
+    if not has_it:
+        raise LibraryTooOld(
+            f"SQLite {module.sqlite_version} was built without FTS5, which searches need: use pysqlite3"
+        )
+
+
 def writing_engine(url: URL, *, synchronous: str) -> Engine:
     """An engine of one connection whose transactions begin with the write lock: a transaction that reads first and
     asks for the lock later can be refused at once, whatever the time limit. `synchronous` is FULL or NORMAL."""
@@ -152,6 +163,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         """Opens the database in the file `path`, and makes the file if it is missing. Raises LibraryTooOld."""
+        _require_full_text(library())
         self.url = URL.create("sqlite", database=str(path))
         self._spare = _Spare(Path(f"{path}-spare"))
         self._durable = writing_engine(self.url, synchronous="FULL")

@@ -2,17 +2,15 @@
 
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Action, TokenLimits, decide
 from registry.core.names import RepositoryName
-from registry.metadata import access, sqlite
-from registry.metadata.sqlite import SqliteDatabase
-from tests.backends.postgresql import Cluster
+from registry.metadata import access
+from tests.metadata.conftest import migrated
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, Drawn, by_chance, limits_by_chance, of_size
 from tests.reliability.test_growth import RATIO_LIMIT, Counted, listening
 
@@ -20,17 +18,6 @@ WORLDS = 40
 FEW, MANY = 10, 10_000
 PEOPLE_FEW, PEOPLE_MANY = 10, 1_000
 PAGE = 10
-
-
-def migrated(path: Path, drawn: Drawn) -> Engine:
-    """A database with a world in it."""
-    database = SqliteDatabase(path)
-    database.migrate()
-    engine = sqlite.writing_engine(database.url, synchronous="NORMAL")
-    database.close()
-    with engine.begin() as connection:
-        drawn.write(connection)
-    return engine
 
 
 def may_pull(connection: Connection, account_id: int | None, limits: TokenLimits | None, name: RepositoryName) -> bool:
@@ -47,26 +34,6 @@ def pages(connection: Connection, account_id: int | None, limits: TokenLimits | 
         found += page
         if len(page) < count:
             return found
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Drawn], Engine]]:
-    """Makes a database with a world in it, on each engine in turn."""
-    if request.param == "sqlite":
-        yield lambda drawn: migrated(tmp_path / "registry.db", drawn)
-        return
-    cluster: Cluster = request.getfixturevalue("cluster")
-    name = cluster.migrated()
-    engine = create_engine(cluster.url(name))
-
-    def write(drawn: Drawn) -> Engine:
-        with engine.begin() as connection:
-            drawn.write(connection)
-        return engine
-
-    yield write
-    engine.dispose()
-    cluster.drop(name)
 
 
 @pytest.mark.parametrize("seed", range(WORLDS))

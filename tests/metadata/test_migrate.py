@@ -19,16 +19,25 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from registry.metadata import migrate, sqlite
 from registry.metadata.postgresql import MIGRATION_LOCK, PostgresqlDatabase
 from registry.metadata.schema import metadata
+from registry.metadata.search import is_of_the_index
 from registry.metadata.sqlite import SqliteDatabase
 from tests.backends.postgresql import Cluster, PostgresqlBackend
 from tests.running import wait_until
+
+
+def is_compared(name: str | None, kind: str, _parents: object) -> bool:
+    """The index of the search is made by its migration alone, in the words of each engine."""
+    return kind != "table" or not is_of_the_index(name)
+
+
+WITHOUT_INDEX: dict[str, Any] = {"include_name": is_compared}
 
 
 def test_models_and_migrations_agree(database: SqliteDatabase) -> None:
     """Nothing that autogenerate could still add."""
     engine = sqlite.reading_engine(database.url, connections=1)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, **WITHOUT_INDEX})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 
@@ -39,7 +48,9 @@ def test_they_agree_on_postgresql(postgresql_backend: PostgresqlBackend) -> None
     assert isinstance(database, PostgresqlDatabase)
     engine = create_engine(database.url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True, **WITHOUT_INDEX}
+        )
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 

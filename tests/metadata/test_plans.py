@@ -10,6 +10,9 @@ from sqlalchemy.engine import Connection
 from registry.core.digest import Digest
 from registry.core.manifest import OCI_INDEX, OCI_MANIFEST
 from registry.core.names import Reference, RepositoryName, Tag
+from registry.core.search import SearchText
+from registry.core.shelf import Order as By
+from registry.core.shelf import RepositoriesQuery
 from registry.core.versions import version_key
 from registry.metadata import (
     access,
@@ -19,10 +22,12 @@ from registry.metadata import (
     identities,
     manifest_details,
     manifests,
+    namespaces,
     referrer_tree,
     removal,
     repositories,
     sessions,
+    shelf,
     tag_changes,
     tag_list,
     tags,
@@ -36,6 +41,7 @@ from registry.metadata.schema import manifests as manifest_rows
 from registry.metadata.schema import sessions as session_rows
 from registry.metadata.schema import tags as tag_rows
 from registry.metadata.tag_list import Order, Position, Query
+from registry.metadata.ways import Viewer
 from tests.backends.postgresql import Cluster
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, of_size
 
@@ -128,6 +134,11 @@ def page_of(account_id: int | None) -> Callable[[Connection], object]:
     return lambda connection: access.page(connection, account_id, None, after="", count=PAGE)
 
 
+def shelf_of(account_id: int | None, **wanted: Any) -> Callable[[Connection], object]:
+    """The first page of a list."""
+    return lambda connection: shelf.page(connection, Viewer(account_id), RepositoriesQuery(count=PAGE, **wanted))
+
+
 def facts_of(account_id: int | None, name: str) -> Callable[[Connection], object]:
     """What access is decided by."""
     return lambda connection: access.facts(connection, account_id, RepositoryName.parse(name))
@@ -181,6 +192,20 @@ CALLS: dict[str, Callable[[Connection], object]] = {
     "catalog of an owner": page_of(OWNER),
     "catalog of an admin": page_of(ADMIN),
     "catalog of anybody": page_of(None),
+    "list of a member": shelf_of(MEMBER),
+    "list of an owner": shelf_of(OWNER),
+    "list of an admin": shelf_of(ADMIN),
+    "list of anybody": shelf_of(None),
+    "page of a list": shelf_of(OWNER, order=By.PULL_COUNT, descending=True, after=(0, 5000)),
+    "list of a namespace": shelf_of(OWNER, namespace="big", order=By.SIZE_BYTES),
+    "list of a namespace by name": shelf_of(ADMIN, namespace="big"),
+    "list with a word of all": shelf_of(ADMIN, search=SearchText(("big",)), order=By.PULL_COUNT),
+    "list with a word of few": shelf_of(OWNER, search=SearchText(("a0500",))),
+    "best of all": shelf_of(OWNER, search=SearchText(("big",)), order=By.RELEVANCE),
+    "best of few": shelf_of(OWNER, search=SearchText(("a05000",)), order=By.RELEVANCE),
+    "best of what others hide": shelf_of(None, search=SearchText(("big",)), order=By.RELEVANCE),
+    "namespaces": lambda c: namespaces.page(c, Viewer(ADMIN), after="", count=PAGE),
+    "namespace": lambda c: namespaces.find(c, Viewer(OWNER), "big"),
     "where a member may pull a blob": lambda c: access.may_pull_somewhere(c, MEMBER, None, digest(5000).pack()),
     "account by name": lambda c: accounts.find(c, "owner"),
     "token by hash": lambda c: tokens.find(c, b"none"),

@@ -22,6 +22,8 @@ from registry.metadata.schema import (
     repositories,
     repository_aliases,
     repository_blobs,
+    repository_facets,
+    stars,
     team_members,
     teams,
 )
@@ -70,6 +72,8 @@ class Drawn:
             blobs,
             repository_blobs,
             manifests,
+            repository_facets,
+            stars,
         )
         for table in order:
             rows = self.rows.get(table.name)

@@ -143,7 +143,7 @@ def test_passwords_are_not_shown(start_registry: StartRegistry, tmp_path: Path, 
     old = start_registry()
     old.stop()
     cluster.run(f"DROP ROLE IF EXISTS {PASSWORD_USER}", f"CREATE ROLE {PASSWORD_USER} LOGIN PASSWORD 'hunter-2'")
-    cluster.run(f"GRANT ALL ON SCHEMA public TO {PASSWORD_USER}", name=empty)
+    cluster.run(f"GRANT ALL ON SCHEMA public TO {PASSWORD_USER}", "CREATE EXTENSION pg_trgm", name=empty)
     wrong = move(old.data, cluster.url(empty, user=PASSWORD_USER, password="hunter-3"))
     assert wrong.returncode == 2
     assert "password authentication failed" in wrong.stderr

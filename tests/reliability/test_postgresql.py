@@ -168,6 +168,20 @@ def test_a_user_who_may_not_even_look_is_refused(tmp_path: Path, cluster: Cluste
         cluster.run("DROP ROLE stranger", name=name)
 
 
+def test_a_user_who_may_not_make_the_extension_is_told_what_to_do(tmp_path: Path, cluster: Cluster, name: str) -> None:
+    """Searches need pg_trgm. Whoever administers the server makes it once, and then any user who may make tables can
+    begin."""
+    cluster.run("CREATE ROLE maker LOGIN", "GRANT ALL ON SCHEMA public TO maker", name=name)
+    url = cluster.url(name, user="maker")
+    try:
+        problem = refused(tmp_path, "--database", url)
+        assert "maker" in problem and "CREATE EXTENSION pg_trgm" in problem and f"database {name}" in problem
+        cluster.run("CREATE EXTENSION pg_trgm", name=name)
+        subprocess.run([*flags(tmp_path, "migrate"), "--database", url], check=True, capture_output=True)
+    finally:
+        cluster.run("DROP OWNED BY maker", "DROP ROLE maker", name=name)
+
+
 def test_a_server_that_is_down_is_named(tmp_path: Path) -> None:
     """Nobody listens there; or somebody who never answers."""
     port = free_port()
