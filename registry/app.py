@@ -52,6 +52,7 @@ from registry.services.browse import Browse
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
+from registry.services.contents import Contents
 from registry.services.counting import Counting
 from registry.services.entrance import Entrance
 from registry.services.first_admin import FirstAdmin
@@ -69,6 +70,7 @@ from registry.services.sessions import SessionLimits, Sessions
 from registry.services.sign_in import SignIn
 from registry.services.single_sign_on import SingleSignOn
 from registry.services.statistics import Statistics
+from registry.services.tagging import Tagging
 from registry.services.tickets import Tickets
 from registry.services.token_server import TokenServer
 from registry.services.traffic import Traffic
@@ -495,6 +497,9 @@ class House:
         return HubServices(
             gate=gate,
             browse=Browse(self._database, is_open=self.settings.open),
+            contents=Contents(self._database, self._blobs),
+            tagging=Tagging(self._database, self._clock),
+            remove=Remove(self._database, self._clock, self.settings.lease_s * 1000),
             statistics=Statistics(self._database, self._clock),
             readiness=readiness,
             settings=[

@@ -169,7 +169,7 @@ def _selected(connection: Connection, repository_id: int, digest: Digest, *, loc
 
 
 def _tags_removal(wanted: list[Tag], found: dict[str, Digest], left: TagsLeft | None = None) -> TagsRemoval:
-    return TagsRemoval(found, tuple(name for name in wanted if name not in found), left)
+    return TagsRemoval(found, tuple(str(name) for name in wanted if name not in found), left)
 
 
 def _held(connection: Connection, access: RepositoryAccess) -> Locked:

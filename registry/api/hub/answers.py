@@ -52,6 +52,11 @@ def page(
     return Answer(200, headers, msgspec.json.encode(body))
 
 
+def fingerprint(thing: object) -> str:
+    """Another text for anything that is shown otherwise; good for an ETag."""
+    return hashlib.sha256(msgspec.json.encode(thing)).hexdigest()[:16]
+
+
 def nothing() -> Answer:
     """That it is done."""
     return Answer(204)

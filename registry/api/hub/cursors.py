@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from registry.core.errors import FieldInvalid
 
 T = TypeVar("T", bound=tuple[Any, ...])
 CURSOR_MAX_CHARS = 1024
+Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number that a database takes."""
 
 
 def write(position: tuple[str | int | None, ...]) -> str:

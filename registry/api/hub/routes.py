@@ -2,7 +2,7 @@
 
 from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
-from registry.api.hub import about, instance, problems, reading, statistics
+from registry.api.hub import about, instance, manifests, problems, reading, statistics, tags
 from registry.api.hub.answers import finished
 from registry.api.hub.paths import Paths
 from registry.api.hub.services import HubServices
@@ -10,7 +10,13 @@ from registry.api.hub.table import PREFIX, HubRoute
 from registry.api.responses import Answer, BlobAnswer
 from registry.core.errors import RegistryError
 
-HUB_ROUTES: tuple[HubRoute, ...] = (*about.ROUTES, *instance.ROUTES, *statistics.ROUTES)
+HUB_ROUTES: tuple[HubRoute, ...] = (
+    *about.ROUTES,
+    *tags.ROUTES,
+    *manifests.ROUTES,
+    *statistics.ROUTES,
+    *instance.ROUTES,
+)
 _PATHS: Paths[HubRoute] = Paths(HUB_ROUTES)
 
 

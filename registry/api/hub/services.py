@@ -8,7 +8,10 @@ import msgspec
 from registry.api.hub.gate import HubGate
 from registry.api.operate import Readiness
 from registry.services.browse import Browse
+from registry.services.contents import Contents
+from registry.services.remove import Remove
 from registry.services.statistics import Statistics
+from registry.services.tagging import Tagging
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,9 @@ class HubServices:
 
     gate: HubGate
     browse: Browse
+    contents: Contents
+    tagging: Tagging
+    remove: Remove
     statistics: Statistics
     readiness: Readiness
     settings: Sequence[Setting]
