@@ -51,6 +51,8 @@ async def body_of(request: Request, kind: type[T]) -> T:
         given = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError):
         raise InvalidRequest("the body is not JSON") from None
+    if not isinstance(given, dict):
+        raise InvalidRequest("the body is not JSON of an object")
     if _holds_nul(given):
         raise InvalidRequest("no text has a NUL")
     return _converted(given, kind, strict=True)
