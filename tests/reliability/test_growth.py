@@ -273,6 +273,13 @@ def test_i10_work_does_not_grow(facts: dict[int, Facts], name: str) -> None:
     assert many.steps <= few.steps * RATIO_LIMIT, f"{few.steps} steps with 10 tags, {many.steps} with 10,000"
 
 
+def test_i10_a_push_takes_few_statements(facts: dict[int, Facts]) -> None:
+    """What lists need is written with what is written anyway, and in one statement more."""
+    found = {name: len(facts[FEW].count_work(WORK[name]).statements) for name in WORK if name.startswith("PUT")}
+    assert max(found.values()) <= 14
+    assert found["PUT of the same again"] <= 10
+
+
 def test_i10_every_foreign_key_has_an_index(facts: dict[int, Facts]) -> None:
     """Deleting a row looks for those that refer to it: without an index on their side that reads a whole table."""
     with facts[MANY].engine.connect() as connection:
