@@ -122,6 +122,10 @@ class HubGate:
         NameInvalid, AccountNameInvalid, Unauthenticated, Denied, ProofRequired, NameUnknown, AccountUnknown,
         TooManyRequests, Unavailable."""
         self._browsers.require_same_site(request)
+        if request.method not in SAFE_METHODS:
+            # What somebody did a moment ago, at whatever node, is known before more is done: the transaction of a change
+            # would take it for a change behind the back of this request.
+            await self._access.refresh()
         caller, session = await self._caller(request)
         request.scope["depotry.account"] = caller.principal.name
         if session is not None:
