@@ -21,6 +21,7 @@ from registry.api.hub.services import HubServices, Setting
 from registry.api.metrics import Metrics
 from registry.api.observe import Observed
 from registry.api.operate import Readiness, health_app, operator_app
+from registry.api.search import SearchApi, SearchServices
 from registry.api.v2.gate import Challenges, Gate
 from registry.api.v2.routes import DistributionApi
 from registry.api.v2.services import Redirects, Services
@@ -343,6 +344,7 @@ class Application:
             hub=HubApi(hub),
             login=None if house.settings.open else LoginApi(house.login_services()),
             pages=WebApp(house.web_services(hub)),
+            search=SearchApi(house.search_services()),
             health=health_app(self._readiness),
             operator=operator_app(self._readiness, metrics),
         )
@@ -488,6 +490,15 @@ class House:
             gate=Gate(self._callers, self._login, self._access),
             challenges=Challenges(self._origins, ChallengeKind(settings.auth_challenge)),
             redirects=Redirects(settings.storage_redirect_except) if settings.storage_redirect else None,
+        )
+
+    def search_services(self) -> SearchServices:
+        """What `docker search` calls."""
+        return SearchServices(
+            Browse(self._database, is_open=self.settings.open),
+            Gate(self._callers, self._login, self._access),
+            Challenges(self._origins, ChallengeKind(self.settings.auth_challenge)),
+            answers_everybody=self.settings.search_anonymous,
         )
 
     def hub_services(self, readiness: Readiness) -> HubServices:

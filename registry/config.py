@@ -324,6 +324,11 @@ class Settings(BaseModel):
         description="What clients are asked for: a token, or name and password with each request."
         " Anonymous pulls need bearer; name and password are taken either way.",
     )
+    search_anonymous: bool = Field(
+        default=True,
+        description="docker search and podman search find public images without a login."
+        " podman finds private ones, logged in, only with this off.",
+    )
     default_visibility: Literal["private", "public"] = Field(
         default="private", description="What a new repository is, where its namespace does not say."
     )

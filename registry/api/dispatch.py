@@ -18,13 +18,14 @@ class Apps:
     hub: App
     login: App | None
     pages: App
+    search: App
     health: ASGIApp
     operator: ASGIApp
 
 
 class Dispatch:
-    """The distribution API for `/v2`, the hub's for `/api/v1`, logging in where there are accounts, health, the pages
-    for the rest, and the operators' application on its own port."""
+    """The distribution API for `/v2`, the hub's for `/api/v1`, `docker search` for `/v1`, logging in where there are
+    accounts, health, the pages for the rest, and the operators' application on its own port."""
 
     def __init__(self, apps: "Apps", *, operator_port: int) -> None:
         self._apps = apps
@@ -44,6 +45,9 @@ class Dispatch:
         elif apps.login is not None and raw_path in LOGIN_PATHS:
             scope["depotry.traffic"] = LOGIN
             await apps.login(scope, receive, send)
+        elif raw_path.startswith(b"/v1/"):
+            scope["depotry.traffic"] = API
+            await apps.search(scope, receive, send)
         elif raw_path.startswith(b"/api/v1/"):
             scope["depotry.traffic"] = API
             await apps.hub(scope, receive, send)

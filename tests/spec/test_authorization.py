@@ -16,6 +16,7 @@ import pytest
 from registry.api.accounts import LOGIN_ROUTES
 from registry.api.metrics import Metrics
 from registry.api.operate import Readiness, health_app, operator_app
+from registry.api.search import SEARCH_ROUTES
 from registry.api.v2.routes import ROUTES
 from registry.core.digest import Digest
 from tests.reliability.client import expect
@@ -339,6 +340,31 @@ def test_logging_in_is_open_to_all(cast: Cast) -> None:
         answer = client.post("/token", data=form)
         if answer.status_code != status:
             wrong.append(f"POST /token as {who}: {answer}, not {status}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+SEARCH_ROWS = {("GET", "/v1/_ping", "ping"), ("GET", "/v1/search", "catalog")}
+
+
+def test_a_search_shows_what_may_be_pulled(cast: Cast) -> None:
+    """SEC-022, SEC-027: `docker search` finds for everybody what the catalog shows, for who has not logged in what is
+    public; a credential that is wrong is refused, also where none is needed. Its ping is for all."""
+    assert {(route.method, route.path, route.action.value) for route in SEARCH_ROUTES} == SEARCH_ROWS
+    wrong = []
+    for caller in cast.callers:
+        shown = caller.authorization("registry:catalog:*")
+        headers = {} if shown is None else {"authorization": shown}
+        is_refused = caller.scheme in (Scheme.WRONG_BASIC, Scheme.WRONG_BEARER)
+        rights = RIGHTS["anonymous" if caller.scheme is Scheme.NOTHING else caller.who] if not is_refused else ()
+        status = 200 if "c" in rights[-1:] else 403 if caller.scheme is Scheme.BASIC else 401
+        seen = {place.value for place, letters in zip(Place, rights, strict=False) if "r" in letters} & set(EXISTING)
+        for text in ("acme", "app", "open", "nil", "acme/app", "a", ""):
+            answer = cast.world.client.get("/v1/search", params={"q": text}, headers=headers)
+            found = {entry["name"] for entry in answer.json().get("results", ())}
+            if answer.status_code != status or found != {name for name in seen if text in name and status == 200}:
+                wrong.append(f"{caller}: {text!r}: {answer}, {found}")
+        if cast.world.client.get("/v1/_ping", headers=headers).status_code != (401 if is_refused else 200):
+            wrong.append(f"{caller}: the ping")
     assert not wrong, "\n" + "\n".join(wrong)
 
 

@@ -71,16 +71,21 @@ class Gate:
             return Visit(target, caller, await self._entry(request, action, target, caller))
         if not caller.is_known:
             raise Unauthenticated("log in first", **_asked(request, action, target))
-        if action is Action.CATALOG and caller.ticket is not None and not caller.ticket.lists_catalog:
-            raise Unauthenticated(
-                "the token does not cover this: log in, or ask for access",
-                scope=CATALOG_SCOPE,
-                error="insufficient_scope",
-            )
-        limits = caller.principal.limits
-        if action is Action.CATALOG and limits is not None and not limits.pulls:
-            raise Denied("this token may not list repositories")
+        if action is Action.CATALOG:
+            _require_list(caller)
         return Visit(target, caller)
+
+    async def looker(self, request: Request, action: Action, *, lets_everybody: bool) -> Principal:
+        """Let in to CATALOG, or to what is for all, beside the distribution API; who it is, as lists have to see it.
+        With `lets_everybody` nobody has to say. Raises Unauthenticated, Denied, TooManyRequests, Unavailable."""
+        nowhere = Target("search")
+        caller = await self._caller(request, action, nowhere)
+        request.scope["depotry.account"] = caller.principal.name
+        if not caller.is_known and not lets_everybody:
+            raise Unauthenticated("log in first", **_asked(request, action, nowhere))
+        if action is Action.CATALOG:
+            _require_list(caller)
+        return await self.lister(caller)
 
     async def lister(self, caller: Caller) -> Principal:
         """The caller as lists have to see it: with the limits of its personal token, which an access token does not
@@ -151,6 +156,19 @@ class Gate:
         if may_see or action is Action.PUSH:
             raise Denied(f"this account may not {action} here", name=name)
         return RepositoryAccess(name, None, caller.actor)
+
+
+def _require_list(caller: Caller) -> None:
+    """Raises Unauthenticated for a token that does not cover the catalog, Denied for one that is not for pulling."""
+    if caller.ticket is not None and not caller.ticket.lists_catalog:
+        raise Unauthenticated(
+            "the token does not cover this: log in, or ask for access",
+            scope=CATALOG_SCOPE,
+            error="insufficient_scope",
+        )
+    limits = caller.principal.limits
+    if limits is not None and not limits.pulls:
+        raise Denied("this token may not list repositories")
 
 
 def _asked(request: Request, action: Action, target: Target) -> dict[str, str]:
