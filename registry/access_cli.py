@@ -33,14 +33,14 @@ def token_create(
 ) -> None:
     """Make a token for an account and print it, this once."""
     from registry.core.access import TokenLimits, TokenScope
-    from registry.services.personal_tokens import WantedToken
 
     try:
         scopes = frozenset(TokenScope(word.strip()) for word in scope.split(","))
     except ValueError:
         fail("--scope is a list of read, write, delete and admin, separated by commas")
-    wanted = WantedToken(name, TokenLimits(scopes, names or None), _life_s(expires))
-    _, secret = at_desk(flags, lambda desk: desk.tokens.create(account, wanted, desk.actor))
+    limits = TokenLimits(scopes, names or None)
+    life_s = _life_s(expires)
+    _, secret = at_desk(flags, lambda desk: desk.tokens.create(account, name, limits, desk.actor, life_s=life_s))
     click.echo(secret)
 
 

@@ -323,6 +323,11 @@ def team_remove(organization: str, name: str, **flags: Any) -> None:
     click.echo(f"team {organization}/{name} removed")
 
 
+async def _in_team(desk: Desk, organization: str, name: str) -> list[str]:
+    found = await all_of(lambda after: desk.organizations.in_team((organization, name), after=after))
+    return [one.name for one in found]
+
+
 @team.command("list")
 @click.argument("organization")
 @as_json_option
@@ -331,15 +336,8 @@ def team_list(organization: str, as_json: bool, **flags: Any) -> None:
     """Print the teams of an organization."""
 
     async def read(desk: Desk) -> list[dict[str, object]]:
-        found = []
-        for one in await all_of(lambda after: desk.organizations.teams(organization, after=after)):
-            place = (organization, one.name)
-            names = [
-                member.name
-                for member in await all_of(lambda after, place=place: desk.organizations.in_team(place, after=after))
-            ]
-            found.append({"team": one.name, "members": ", ".join(names)})
-        return found
+        found = await all_of(lambda after: desk.organizations.teams(organization, after=after))
+        return [{"team": one.name, "members": ", ".join(await _in_team(desk, organization, one.name))} for one in found]
 
     print_rows(at_desk(flags, read), as_json=as_json)
 

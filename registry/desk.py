@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from registry.services.accounts import Accounts
     from registry.services.groups import Groups
     from registry.services.identities import Identities
+    from registry.services.organizations import Organizations
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
+    from registry.services.roles import Roles
 
 T = TypeVar("T")
 
@@ -72,8 +74,10 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
     from registry.services.accounts import Accounts
     from registry.services.groups import Groups
     from registry.services.identities import Identities
+    from registry.services.organizations import Organizations
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
+    from registry.services.roles import Roles
 
     settings = read_settings(flags, flags.pop("config_file", None))
     stores = existing_stores(settings)

@@ -4,7 +4,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, bindparam, case, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    bindparam,
+    case,
+    cast,
+    delete,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from registry.core.access import RepositoryAccess, Visibility
@@ -194,7 +207,7 @@ _MEANT_REPOSITORY = _REPOSITORY.where(repositories.c.id == MEANT)
 
 
 def _repository(row: Any) -> Repository | None:
-    return None if row is None else Repository(*row[:4], Visibility(row[4]), row[5], row[6])
+    return None if row is None else Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5], row[6])
 
 
 def named(connection: Connection, names: list[RepositoryName]) -> dict[str, Repository]:

@@ -84,7 +84,7 @@ class AccountChange:
 
     title: str | Keep = KEEP
     description: str | Keep = KEEP
-    default_visibility: Visibility | None | Keep = KEEP
+    default_visibility: Visibility | Keep | None = KEEP
     is_admin: bool | Keep = KEEP
     is_disabled: bool | Keep = KEEP
 

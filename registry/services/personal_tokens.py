@@ -25,14 +25,14 @@ LIFE_MAX_S = 36_500 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class WantedToken:
-    """A token to be. `life_s` None: it never ends."""
+class _Wanted:
+    """A token to be."""
 
     name: str
     limits: TokenLimits
     life_s: int | None = None
 
-    def checked(self) -> "WantedToken":
+    def checked(self) -> "_Wanted":
         """The same with its name as it is kept. Raises FieldInvalid, NameInvalid."""
         name = texts.one_line(self.name, "name", max_chars=NAME_MAX_CHARS)
         if not name:
@@ -57,12 +57,19 @@ class PersonalTokens:
     clock: Clock
 
     async def create(
-        self, account: str, wanted: WantedToken, by: By, *, under: Principal | None = None
+        self,
+        account: str,
+        name: str,
+        limits: TokenLimits,
+        by: By,
+        *,
+        life_s: int | None,
+        under: Principal | None = None,
     ) -> tuple[int, str]:
-        """Make a token; returns its id and the secret, which is not kept. `under` is who asks: a token makes none that
-        is good for more, or for longer, than itself, and takes those that it made along when it ends. Raises
-        FieldInvalid, NameInvalid, AccountInvalid, Conflict, Denied."""
-        checked = wanted.checked()
+        """Make a token; returns its id and the secret, which is not kept. `life_s` None: it never ends. `under` is who
+        asks: a token makes none that is good for more, or for longer, than itself, and when it ends so do those that it
+        has made. Raises FieldInvalid, NameInvalid, AccountInvalid, Conflict, Denied."""
+        checked = _Wanted(name, limits, life_s).checked()
         secret = opaque.new(TokenKind.PERSONAL)
 
         def add(connection: Connection, now: int) -> int:

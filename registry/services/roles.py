@@ -1,4 +1,4 @@
-"""Roles: of an account or a team, on a repository or on a whole namespace. Given, taken, and who has access in one list.
+"""Roles: of an account or a team, on a repository or a whole namespace. Given, taken, and who has access in one list.
 
 Who administers a place gives roles there, up to what it has itself, which is everything; nobody else gives any.
 """
@@ -83,8 +83,8 @@ class Roles:
         return await self.database.read(lambda connection: grants.on(connection, _find(connection, spot).place))
 
     async def standings(self, spot: Spot, *, after: tuple[int, int] | None = None, count: int) -> list[Standing]:
-        """Who has access here, and why: the owners of the namespace, roles on all of it, roles on the repository. Admins
-        of the instance have access to everything, and are not listed."""
+        """Who has access here, and why: the owners of the namespace, roles on all of it, roles on the repository.
+        Admins of the instance have access to everything, and are not listed."""
 
         def read(connection: Connection) -> list[Standing]:
             found = _find(connection, spot)

@@ -16,7 +16,7 @@ from registry.metadata.sqlite import SqliteDatabase
 from registry.services.accounts import Accounts
 from registry.services.clock import system_clock
 from registry.services.organizations import Organizations
-from registry.services.personal_tokens import PersonalTokens, WantedToken
+from registry.services.personal_tokens import PersonalTokens
 from registry.services.repositories import Repositories
 from registry.services.roles import Roles
 from tests.reliability.client import Image, Pusher, expect
@@ -105,7 +105,7 @@ class Desk:
     ) -> tuple[int, str]:
         """A new token: its id and the secret. Without scopes one that reads and writes."""
         limits = TokenLimits(frozenset(scopes or (TokenScope.READ, TokenScope.WRITE)), repositories)
-        return self.run(self.tokens.create(name, WantedToken("test", limits, life_s), ADMIN))
+        return self.run(self.tokens.create(name, "test", limits, ADMIN, life_s=life_s))
 
     def organization(self, name: str, owner: str) -> None:
         """A new organization."""
