@@ -122,19 +122,25 @@ def key_rotate(at_once: bool, **flags: Any) -> None:
 @click.option("--since", metavar="TIME", help="From: 2026-11-24, 2026-11-24T08:00, or 2h ago as 2h.")
 @click.option("--until", metavar="TIME", help="Until, in the same forms.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000), help="How many rows.")
+@click.option("--within", help="Only what concerns this account: its namespace, itself and its robots.")
+@click.option("--export", "as_lines", is_flag=True, help="Print all rows, each as one line of JSON.")
 @as_json_option
 @store_options
-def audit(limit: int, as_json: bool, since: str | None, until: str | None, **flags: Any) -> None:
+def audit(limit: int, as_json: bool, as_lines: bool, since: str | None, until: str | None, **flags: Any) -> None:
     """Print who did what, newest first. Times are UTC."""
     from registry.core.digest import Digest
     from registry.metadata import audit as rows
     from registry.services.audits import Audits
 
-    names = ("actor", "action", "repository", "address")
+    names = ("actor", "action", "repository", "address", "within")
     texts = {name: flags.pop(name) for name in names}
     digest_text = flags.pop("digest")
     digest = None if digest_text is None else opened(lambda: Digest.parse(digest_text))
     wanted = rows.Filter(**texts, digest=digest, since=_moment(since), until=_moment(until))
+
+    async def export(desk: Desk) -> None:
+        async for piece in Audits(desk.stores.database).lines(wanted):
+            click.echo(piece, nl=False)
 
     async def work(desk: Desk) -> list[rows.Row]:
         found: list[rows.Row] = []
@@ -144,6 +150,9 @@ def audit(limit: int, as_json: bool, since: str | None, until: str | None, **fla
                 break
         return found
 
+    if as_lines:
+        at_desk(flags, export)
+        return
     found = at_desk(flags, work)
     print_rows(({**asdict(row), "at": shown_time(row.at)} for row in found), as_json=as_json)
 

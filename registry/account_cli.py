@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.desk import Desk, as_json_option, at_desk, print_rows, shown_time
+from registry.desk import Desk, all_of, as_json_option, at_desk, print_rows, shown_time
 from registry.options import fail, store_options
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def org() -> None:
 @store_options
 def org_add(name: str, owner: str, **flags: Any) -> None:
     """Add an organization. It owns all names below <name>/."""
-    at_desk(flags, lambda desk: desk.accounts.add_organization(name, owner, desk.actor))
+    at_desk(flags, lambda desk: desk.organizations.add(name, owner, desk.actor))
     click.echo(f"organization {name} added")
 
 
@@ -265,7 +265,7 @@ def org_list(as_json: bool, **flags: Any) -> None:
 @store_options
 def org_members(name: str, as_json: bool, **flags: Any) -> None:
     """Print who is in an organization."""
-    found = at_desk(flags, lambda desk: desk.accounts.members(name))
+    found = at_desk(flags, lambda desk: all_of(lambda after: desk.organizations.members(name, after=after)))
     print_rows(({"name": one.name, "role": "owner" if one.is_owner else "member"} for one in found), as_json=as_json)
 
 
@@ -276,7 +276,7 @@ def org_members(name: str, as_json: bool, **flags: Any) -> None:
 @store_options
 def org_set_member(name: str, member: str, is_owner: bool, **flags: Any) -> None:
     """Make a user a member (or owner) of an organization."""
-    at_desk(flags, lambda desk: desk.accounts.set_member(name, member, desk.actor, is_owner=is_owner))
+    at_desk(flags, lambda desk: desk.organizations.set_member(name, member, desk.actor, is_owner=is_owner))
     click.echo(f"{member} is {'an owner' if is_owner else 'a member'} of {name}")
 
 
@@ -286,7 +286,7 @@ def org_set_member(name: str, member: str, is_owner: bool, **flags: Any) -> None
 @store_options
 def org_remove_member(name: str, member: str, **flags: Any) -> None:
     """Take a user out of an organization, with every role that it has there."""
-    at_desk(flags, lambda desk: desk.accounts.remove_member(name, member, desk.actor))
+    at_desk(flags, lambda desk: desk.organizations.remove_member(name, member, desk.actor))
     click.echo(f"{member} is out of {name}")
 
 
@@ -309,7 +309,7 @@ def team() -> None:
 @store_options
 def team_add(organization: str, name: str, **flags: Any) -> None:
     """Add a team."""
-    at_desk(flags, lambda desk: desk.accounts.add_team(organization, name, desk.actor))
+    at_desk(flags, lambda desk: desk.organizations.add_team(organization, name, desk.actor))
     click.echo(f"team {organization}/{name} added")
 
 
@@ -319,8 +319,13 @@ def team_add(organization: str, name: str, **flags: Any) -> None:
 @store_options
 def team_remove(organization: str, name: str, **flags: Any) -> None:
     """Remove a team, with its roles."""
-    at_desk(flags, lambda desk: desk.accounts.remove_team(organization, name, desk.actor))
+    at_desk(flags, lambda desk: desk.organizations.remove_team(organization, name, desk.actor))
     click.echo(f"team {organization}/{name} removed")
+
+
+async def _in_team(desk: Desk, organization: str, name: str) -> list[str]:
+    found = await all_of(lambda after: desk.organizations.in_team((organization, name), after=after))
+    return [one.name for one in found]
 
 
 @team.command("list")
@@ -329,8 +334,12 @@ def team_remove(organization: str, name: str, **flags: Any) -> None:
 @store_options
 def team_list(organization: str, as_json: bool, **flags: Any) -> None:
     """Print the teams of an organization."""
-    found = at_desk(flags, lambda desk: desk.accounts.teams(organization))
-    print_rows(({"team": name, "members": ", ".join(names)} for name, names in found.items()), as_json=as_json)
+
+    async def read(desk: Desk) -> list[dict[str, object]]:
+        found = await all_of(lambda after: desk.organizations.teams(organization, after=after))
+        return [{"team": one.name, "members": ", ".join(await _in_team(desk, organization, one.name))} for one in found]
+
+    print_rows(at_desk(flags, read), as_json=as_json)
 
 
 @team.command("join")
@@ -340,7 +349,7 @@ def team_list(organization: str, as_json: bool, **flags: Any) -> None:
 @store_options
 def team_join(organization: str, name: str, member: str, **flags: Any) -> None:
     """Put a member or robot of the organization into a team."""
-    at_desk(flags, lambda desk: desk.accounts.set_in_team((organization, name), member, desk.actor, is_in=True))
+    at_desk(flags, lambda desk: desk.organizations.set_in_team((organization, name), member, desk.actor, is_in=True))
     click.echo(f"{member} is in {organization}/{name}")
 
 
@@ -351,7 +360,7 @@ def team_join(organization: str, name: str, member: str, **flags: Any) -> None:
 @store_options
 def team_leave(organization: str, name: str, member: str, **flags: Any) -> None:
     """Take somebody out of a team."""
-    at_desk(flags, lambda desk: desk.accounts.set_in_team((organization, name), member, desk.actor, is_in=False))
+    at_desk(flags, lambda desk: desk.organizations.set_in_team((organization, name), member, desk.actor, is_in=False))
     click.echo(f"{member} is out of {organization}/{name}")
 
 

@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import pwd
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -21,10 +21,23 @@ if TYPE_CHECKING:
     from registry.services.accounts import Accounts
     from registry.services.groups import Groups
     from registry.services.identities import Identities
+    from registry.services.organizations import Organizations
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
+    from registry.services.roles import Roles
 
 T = TypeVar("T")
+
+
+class Named(Protocol):
+    """Something with a name."""
+
+    @property
+    def name(self) -> str:
+        """By which lists are ordered."""
+
+
+N = TypeVar("N", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,9 @@ class Desk:
     settings: Settings
     stores: "Stores"
     accounts: "Accounts"
+    organizations: "Organizations"
     repositories: "Repositories"
+    roles: "Roles"
     tokens: "PersonalTokens"
     identities: "Identities"
     groups: "Groups"
@@ -59,8 +74,10 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
     from registry.services.accounts import Accounts
     from registry.services.groups import Groups
     from registry.services.identities import Identities
+    from registry.services.organizations import Organizations
     from registry.services.personal_tokens import PersonalTokens
     from registry.services.repositories import Repositories
+    from registry.services.roles import Roles
 
     settings = read_settings(flags, flags.pop("config_file", None))
     stores = existing_stores(settings)
@@ -69,7 +86,9 @@ def at_desk(flags: dict[str, Any], work: Callable[[Desk], Coroutine[Any, Any, T]
         settings,
         stores,
         Accounts(stores.database, passwords, stores.clock),
+        Organizations(stores.database, stores.clock),
         Repositories(stores.database, stores.clock, settings.lease_s * 1000),
+        Roles(stores.database, stores.clock),
         PersonalTokens(stores.database, stores.clock),
         Identities(stores.database, stores.clock),
         Groups(stores.database, stores.clock),
@@ -92,6 +111,14 @@ def _system_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+async def all_of(page: Callable[[str], Awaitable[list[N]]]) -> list[N]:
+    """Every entry of a list that comes in pages by name."""
+    found: list[N] = []
+    while entries := await page(found[-1].name if found else ""):
+        found += entries
+    return found
 
 
 def as_json_option(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,8 +10,9 @@ from registry.desk import Desk, as_json_option, at_desk, print_rows, shown_time
 from registry.options import fail, opened, store_options
 
 if TYPE_CHECKING:
-    from registry.core.access import RepositoryAccess
+    from registry.core.access import RepositoryAccess, Role
     from registry.core.names import RepositoryName
+    from registry.metadata.grants import Given
 
 T = TypeVar("T")
 
@@ -74,9 +75,20 @@ def repository_visibility(name: str, visibility: str, **flags: Any) -> None:
 @store_options
 def repository_roles(place: str, as_json: bool, **flags: Any) -> None:
     """Print who has which role on a repository, or on a namespace (name/*)."""
-    found = at_desk(flags, lambda desk: desk.repositories.roles(place))
+
+    async def read(desk: Desk) -> "list[Given]":
+        return await desk.roles.given(await desk.roles.spot(place, desk.actor))
+
+    found = at_desk(flags, read)
     rows = ({"who": one.holder, "on": one.place, "role": one.role.name.lower()} for one in found)
     print_rows(rows, as_json=as_json)
+
+
+def _give(place: str, who: str, role: "Role", flags: dict[str, Any]) -> None:
+    async def give(desk: Desk) -> None:
+        await desk.roles.give(await desk.roles.spot(place, desk.actor), who, role)
+
+    at_desk(flags, give)
 
 
 @repository.command("grant")
@@ -88,7 +100,7 @@ def repository_grant(place: str, who: str, role: str, **flags: Any) -> None:
     """Give a role on a repository, or on a whole namespace (name/*), to a user, a robot, or a team (team:org/name)."""
     from registry.core.access import Role
 
-    at_desk(flags, lambda desk: desk.repositories.give(place, who, Role[role.upper()], desk.actor))
+    _give(place, who, Role[role.upper()], flags)
     click.echo(f"{who} has {role} on {place}")
 
 
@@ -100,7 +112,7 @@ def repository_revoke(place: str, who: str, **flags: Any) -> None:
     """Take a role away."""
     from registry.core.access import Role
 
-    at_desk(flags, lambda desk: desk.repositories.give(place, who, Role.NONE, desk.actor))
+    _give(place, who, Role.NONE, flags)
     click.echo(f"{who} has no role on {place}")
 
 
@@ -115,6 +127,27 @@ def repository_assign(name: str, instance: bool, **flags: Any) -> None:
         fail(f"{name} has one component: it belongs to the instance")
     _on(name, flags, lambda desk, target: desk.repositories.assign(target, owner))
     click.echo(f"{name} belongs to {owner or 'the instance'}")
+
+
+@repository.command("describe")
+@click.argument("name")
+@click.argument("description", default="")
+@click.option("--readme", type=click.File("r", encoding="utf-8"), help="A file with Markdown; - for standard input.")
+@store_options
+def repository_describe(name: str, description: str, readme: Any, **flags: Any) -> None:
+    """Say in one line what a repository is; with --readme also on many. Nothing said takes away what was."""
+    from registry.services.repositories import RepositoryChange
+
+    text = None if readme is None else readme.read()
+
+    async def describe(desk: Desk, target: "RepositoryAccess") -> None:
+        if description or text is None:
+            await desk.repositories.update(target, RepositoryChange(description=description))
+        if text is not None:
+            await desk.repositories.put_readme(target, text)
+
+    _on(name, flags, describe)
+    click.echo(f"{name} is described")
 
 
 @repository.command("rename")

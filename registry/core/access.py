@@ -98,7 +98,26 @@ class TokenLimits:
         """Those of `actions` on the repository `name` that the token is good for."""
         if not self.covers(name):
             return _NOTHING
-        return actions & frozenset[Action]().union(*(_OF_SCOPE[scope] for scope in self.scopes))
+        return actions & self._actions
+
+    def includes(self, other: "TokenLimits") -> bool:
+        """Whether a token with the other limits is good for nothing that this one is not good for."""
+        # That of an admin is good for more than repositories.
+        is_admin = TokenScope.ADMIN in self.scopes
+        if not other._actions <= self._actions or (TokenScope.ADMIN in other.scopes and not is_admin):
+            return False
+        if self.repositories is None:
+            return True
+        return other.repositories is not None and all(map(self._holds, other.repositories))
+
+    @property
+    def _actions(self) -> frozenset[Action]:
+        return frozenset[Action]().union(*(_OF_SCOPE[scope] for scope in self.scopes))
+
+    def _holds(self, entry: str) -> bool:
+        """Whether an entry names nothing but what these limits name."""
+        below = [known[:-1] for known in self.repositories or () if known.endswith("/*")]
+        return entry in (self.repositories or ()) or any(entry.startswith(start) for start in below)
 
     @property
     def pulls(self) -> bool:

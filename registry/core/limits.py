@@ -92,3 +92,10 @@ SEARCH_WORDS_MAX = 8
 LIST_PAGE_DEFAULT = 25
 LIST_PAGE_MAX = 100
 """Entries of a page of the hub's lists."""
+DESCRIPTION_MAX_CHARS = 500
+TITLE_MAX_CHARS = 100
+README_MAX_BYTES = 256 * 1024
+ORGANIZATIONS_PER_USER = 100
+"""That one user owns, unless it is an admin of the instance."""
+BULK_MAX = 100
+"""Repositories that one call changes or deletes."""

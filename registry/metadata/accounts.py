@@ -267,15 +267,10 @@ def remove_member(connection: Connection, organization_id: int, account_id: int)
     return connection.execute(delete(members).where(*where)).rowcount == 1
 
 
-def members_of(connection: Connection, organization_id: int) -> list[Member]:
-    """Everybody in an organization, by name."""
-    query = (
-        select(accounts.c.id, accounts.c.name, members.c.is_owner)
-        .join(members, members.c.account_id == accounts.c.id)
-        .where(members.c.organization_id == organization_id)
-        .order_by(accounts.c.name)
-    )
-    return [Member(row[0], row[1], bool(row[2])) for row in connection.execute(query)]
+def is_only_owner(connection: Connection, organization_id: int, account_id: int) -> bool:
+    """Whether an account owns an organization, and nobody else does."""
+    owners = select(members.c.account_id).where(members.c.organization_id == organization_id, members.c.is_owner)
+    return list(connection.execute(owners.limit(2)).scalars()) == [account_id]
 
 
 def member(connection: Connection, organization_id: int, account_id: int) -> Member | None:
@@ -319,21 +314,6 @@ def find_team(connection: Connection, organization_id: int, name: str) -> int | 
 def remove_team(connection: Connection, team_id: int) -> None:
     """Remove a team and what was given to it."""
     connection.execute(delete(teams).where(teams.c.id == team_id))
-
-
-def teams_of(connection: Connection, organization_id: int) -> dict[str, list[str]]:
-    """The teams of an organization with the names of their members."""
-    query = (
-        select(teams.c.name, accounts.c.name)
-        .outerjoin(team_members, team_members.c.team_id == teams.c.id)
-        .outerjoin(accounts, accounts.c.id == team_members.c.account_id)
-        .where(teams.c.organization_id == organization_id)
-        .order_by(teams.c.name, accounts.c.name)
-    )
-    found: dict[str, list[str]] = {}
-    for team, name in connection.execute(query):
-        found.setdefault(team, []).extend([] if name is None else [name])
-    return found
 
 
 def belonging(connection: Connection, organization_id: int) -> list[int]:

@@ -26,6 +26,15 @@ class Alias:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class FormerName:
+    """A former name, and the one that its repository has now."""
+
+    name: str
+    now: str
+    created_at: int
+
+
 def find(connection: Connection, name: RepositoryName) -> int | None:
     """The id of the repository that had this name."""
     found: int | None = connection.execute(_HAD_IT, {"name": name}).scalar()
@@ -42,6 +51,19 @@ def of(connection: Connection, repository_id: int) -> list[Alias]:
     return [Alias(row[0], row[1]) for row in connection.execute(query)]
 
 
+def inside(connection: Connection, namespace: str, *, after: str, count: int) -> list[FormerName]:
+    """The next former names in a namespace, in byte order, wherever what they mean is now."""
+    name = repository_aliases.c.name
+    query = (
+        select(name, repositories.c.name, repository_aliases.c.created_at)
+        .join(repositories, repositories.c.id == repository_aliases.c.repository_id)
+        .where(name > max(after, f"{namespace}/"), name < f"{namespace}0")
+        .order_by(name)
+        .limit(count)
+    )
+    return [FormerName(*row) for row in connection.execute(query)]
+
+
 def add(connection: Connection, repository_id: int, name: str, *, now: int) -> None:
     """Let a name go on to mean a repository that is about to get another one. After `access.lock_changes`."""
     row = {"name": name, "repository_id": repository_id, "created_at": now}
@@ -52,8 +74,3 @@ def remove(connection: Connection, repository_id: int, name: str) -> bool:
     """Give a former name up; False if it was none of this repository. After `access.lock_changes`."""
     mine = (repository_aliases.c.name == name, repository_aliases.c.repository_id == repository_id)
     return connection.execute(delete(repository_aliases).where(*mine)).rowcount == 1
-
-
-def remove_all(connection: Connection, repository_id: int) -> None:
-    """Give all of them up. After `access.lock_changes`."""
-    connection.execute(delete(repository_aliases).where(repository_aliases.c.repository_id == repository_id))

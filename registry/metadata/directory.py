@@ -102,6 +102,12 @@ def memberships(connection: Connection, account_id: int, *, after: str, count: i
     return [Membership(row[0], row[1], bool(row[2])) for row in rows]
 
 
+def count_owned(connection: Connection, account_id: int, *, limit: int) -> int:
+    """How many organizations an account owns, counted up to `limit`."""
+    mine = select(members.c.organization_id).where(members.c.account_id == account_id, members.c.is_owner)
+    return len(connection.execute(mine.limit(limit)).all())
+
+
 @dataclass(frozen=True, slots=True)
 class ListedMember:
     """Somebody in an organization, or in one of its teams."""

@@ -4,7 +4,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, bindparam, case, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    bindparam,
+    case,
+    cast,
+    delete,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from registry.core.access import RepositoryAccess, Visibility
@@ -20,6 +33,7 @@ from registry.metadata.schema import (
     manifests,
     objects,
     repositories,
+    repository_aliases,
     repository_blobs,
     stars,
     tag_history,
@@ -193,7 +207,7 @@ _MEANT_REPOSITORY = _REPOSITORY.where(repositories.c.id == MEANT)
 
 
 def _repository(row: Any) -> Repository | None:
-    return None if row is None else Repository(*row[:4], Visibility(row[4]), *row[5:])
+    return None if row is None else Repository(row[0], row[1], row[2], row[3], Visibility(row[4]), row[5], row[6])
 
 
 def named(connection: Connection, names: list[RepositoryName]) -> dict[str, Repository]:
@@ -215,6 +229,12 @@ def set_visibility(connection: Connection, repository_id: int, visibility: Visib
     connection.execute(
         update(repositories).where(repositories.c.id == repository_id).values(visibility=visibility.value)
     )
+
+
+def set_visibilities(connection: Connection, repository_ids: list[int], visibility: Visibility) -> None:
+    """The same of many."""
+    changed = update(repositories).where(repositories.c.id.in_(repository_ids))
+    connection.execute(changed.values(visibility=visibility.value))
 
 
 def describe(connection: Connection, repository_id: int, description: str) -> None:
@@ -277,12 +297,15 @@ _AFTER_DELETED = ":deleted;"
 """What sorts after all of them."""
 
 
-def begin_delete(connection: Connection, repository_id: int, *, now: int) -> None:
-    """Take the names away: nobody finds the repository any more. After `access.lock_changes`."""
-    aliases.remove_all(connection, repository_id)
-    values = {"deleted_at": now, "name": f"{_DELETED}{repository_id}", "tally_at": None}
-    connection.execute(update(repositories).where(repositories.c.id == repository_id).values(**values))
-    connection.execute(delete(grants).where(grants.c.repository_id == repository_id))
+def begin_delete(connection: Connection, *repository_ids: int, now: int) -> None:
+    """Take their names away: nobody finds the repositories any more. After `access.lock_changes`."""
+    mine = repositories.c.id.in_(repository_ids)
+    # In the order of their ids, as everybody holds several.
+    connection.execute(select(repositories.c.id).where(mine).order_by(repositories.c.id).with_for_update())
+    connection.execute(delete(repository_aliases).where(repository_aliases.c.repository_id.in_(repository_ids)))
+    name = literal(_DELETED, String) + cast(repositories.c.id, String)
+    connection.execute(update(repositories).where(mine).values(deleted_at=now, name=name))
+    connection.execute(delete(grants).where(grants.c.repository_id.in_(repository_ids)))
 
 
 def deleted(connection: Connection) -> list[int]:

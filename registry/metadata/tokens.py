@@ -106,6 +106,12 @@ def of_account(connection: Connection, account_id: int, kind: str) -> list[Store
     return [_stored(row) for row in rows]
 
 
+def page(connection: Connection, account_id: int, kind: str, *, after: int, count: int) -> list[StoredToken]:
+    """The next tokens of an account, oldest first."""
+    query = _OF_ACCOUNT.where(tokens.c.id > after).limit(count)
+    return [_stored(row) for row in connection.execute(query, {"account": account_id, "kind": kind})]
+
+
 @dataclass(frozen=True, slots=True)
 class NewToken:
     """A token to be."""
@@ -145,9 +151,12 @@ def used(connection: Connection, token_id: int, *, at: int, address: str | None)
 
 
 def remove(connection: Connection, token_ids: list[int]) -> list[int]:
-    """Remove tokens, and with each the refresh tokens that were got with it; returns the ids of all."""
-    children = select(tokens.c.id).where(tokens.c.parent_id.in_(token_ids))
-    gone = [*token_ids, *connection.execute(children).scalars()]
+    """Remove tokens, and with each what was got with it: refresh tokens, and personal ones with theirs; returns the ids
+    of all."""
+    first = select(tokens.c.id).where(tokens.c.id.in_(token_ids)).cte("got", recursive=True)
+    # Not UNION ALL: no chain is walked twice.
+    got = first.union(select(tokens.c.id).join(first, tokens.c.parent_id == first.c.id))
+    gone = list(connection.execute(select(got.c.id)).scalars())
     connection.execute(delete(tokens).where(tokens.c.id.in_(gone)))
     return gone
 

@@ -1,15 +1,17 @@
-"""Users, organizations, teams and robots: made, changed and ended, each in one transaction with its audit.
+"""Users and robots, and what is true of every account: made, changed and ended, each in one transaction with its audit.
+Organizations with their members and teams: `organizations`.
 
 Who may do what here is not decided here: the command line runs with the database in hand, and who signs up only makes
-an account of its own.
+an account of its own. A permit is asked again in the transaction.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from registry.auth import passwords
 from registry.auth.passwords import Passwords
+from registry.core import texts
 from registry.core.access import (
     Actor,
     Role,
@@ -19,30 +21,81 @@ from registry.core.access import (
     namespace_subject,
     session_subject,
 )
-from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, PasswordInvalid
+from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, Conflict, PasswordInvalid
+from registry.core.limits import DESCRIPTION_MAX_CHARS, LIST_PAGE_MAX, TITLE_MAX_CHARS
 from registry.core.names import AccountName, new_owner_name
 from registry.metadata import (
     access,
     accounts,
     audit,
+    directory,
     grants,
     identities,
     logins,
     second_factors,
     sessions,
+    stars,
     tokens,
 )
-from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, Member, NewAccount
+from registry.metadata.accounts import ROBOT, USER, Account, NewAccount
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
+from registry.metadata.directory import Contents, ListedAccount
 from registry.metadata.grants import Holder, Place
 from registry.services import administration
-from registry.services.administration import By, actor_of
+from registry.services.administration import KEEP, By, Keep, actor_of
 from registry.services.attempts import of_codes
 from registry.services.clock import Clock
 
 T = TypeVar("T")
 _LIST_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an account says of itself, and its state: what a write can demand to be as it was."""
+
+    name: str
+    kind: str
+    title: str
+    description: str
+    default_visibility: Visibility | None
+    """What new repositories of its namespace are; None: what the instance says."""
+    is_admin: bool
+    is_disabled: bool
+
+
+def profile_of(account: Account) -> Profile:
+    """What is said of an account."""
+    return Profile(
+        account.name,
+        account.kind,
+        account.title,
+        account.description,
+        account.default_visibility,
+        account.is_admin,
+        account.disabled_at is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChange:
+    """What shall be different of an account."""
+
+    title: str | Keep = KEEP
+    description: str | Keep = KEEP
+    default_visibility: Visibility | Keep | None = KEEP
+    is_admin: bool | Keep = KEEP
+    is_disabled: bool | Keep = KEEP
+
+    def checked(self) -> "AccountChange":
+        """The same with its texts as they are kept. Raises FieldInvalid."""
+        title, description = self.title, self.description
+        if title is not KEEP:
+            title = texts.one_line(title, "title", max_chars=TITLE_MAX_CHARS)
+        if description is not KEEP:
+            description = texts.one_line(description, "description", max_chars=DESCRIPTION_MAX_CHARS)
+        return replace(self, title=title, description=description)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +129,22 @@ class Accounts:
 
         return await self.database.read(read)
 
+    async def page(self, kind: str, *, after: str, count: int, prefix: str = "") -> list[ListedAccount]:
+        """The next accounts of a kind, by name, of those whose name begins with `prefix`."""
+        bounded = min(count, LIST_PAGE_MAX + 1)
+        return await self.database.read(
+            lambda connection: directory.of_kind(connection, kind, after=after, count=bounded, prefix=prefix)
+        )
+
+    async def robots(self, owner: str, *, after: str, count: int) -> list[ListedAccount]:
+        """The next robots of an account, by name."""
+        bounded = min(count, LIST_PAGE_MAX + 1)
+
+        def read(connection: Connection) -> list[ListedAccount]:
+            return directory.robots_of(connection, existing(connection, owner).id, after=after, count=bounded)
+
+        return await self.database.read(read)
+
     async def add_user(self, name: str, password: str, by: By, *, is_admin: bool = False) -> None:
         """Add a user. Raises AccountNameInvalid, PasswordInvalid."""
         new = new_owner_name(name)
@@ -100,23 +169,10 @@ class Accounts:
 
         def add_all(connection: Connection, now: int) -> list[str]:
             for new in found:
-                _add(connection, new, by, now=now)
+                add(connection, new, by, now=now)
             return [new.name for new in found]
 
         return await self._write(by, add_all)
-
-    async def add_organization(self, name: str, owner: str, by: By) -> None:
-        """Add an organization with its first owner. Raises AccountNameInvalid."""
-        new = NewAccount(new_owner_name(name), ORGANIZATION)
-
-        def add(connection: Connection, now: int) -> None:
-            first = existing(connection, owner, USER)
-            organization_id = _add(connection, new, by, now=now)
-            accounts.set_member(connection, organization_id, first.id, is_owner=True, now=now)
-            access.note_changes(connection, [account_subject(first.id)], now=now)
-            audit.append(connection, actor_of(by), [Entry("member.set", target=f"{name}: {owner} owner")], now=now)
-
-        await self._write(by, add)
 
     async def add_robot(self, name: str, role: Role, by: By) -> None:
         """Add a robot, called `<owner>+<own name>`, with a role on the whole namespace of its owner; NONE for roles on
@@ -126,15 +182,17 @@ class Accounts:
         if not plus:
             raise AccountNameInvalid("the name of a robot is that of its owner, a + and its own: acme+ci")
 
-        def add(connection: Connection, now: int) -> None:
+        def make(connection: Connection, now: int) -> None:
             owner = existing(connection, owner_name)
-            robot_id = _add(connection, NewAccount(checked, ROBOT, owner_id=owner.id), by, now=now)
+            if owner.kind == ROBOT:
+                raise AccountInvalid("a robot has no robots")
+            robot_id = add(connection, NewAccount(checked, ROBOT, owner_id=owner.id), by, now=now)
             if role is not Role.NONE:
                 grants.put(connection, Holder(robot_id), Place(namespace_id=owner.id), role, now=now)
-                entry = Entry("role.given", target=f"{name} {role.name.lower()} on {owner_name}/*")
+                entry = Entry("role.given", target=f"{name} {role.name.lower()} on {owner_name}/*", about=name)
                 audit.append(connection, actor_of(by), [entry], now=now)
 
-        await self._write(by, add)
+        await self._write(by, make)
 
     async def set_password(self, name: str, password: str, by: By, *, keep_session: int | None = None) -> None:
         """Give a user another password; every login that was begun ends, and every session but `keep_session`. Raises
@@ -145,12 +203,12 @@ class Accounts:
             account = existing(connection, name, USER)
             accounts.set_password(connection, account.id, hashed)
             logins.clear(connection, logins.account_subject(name))
-            ended = [token.id for token in tokens.of_account(connection, account.id, tokens.REFRESH)]
-            tokens.remove(connection, ended)
+            known = [token.id for token in tokens.of_account(connection, account.id, tokens.REFRESH)]
+            ended = tokens.remove(connection, known)
             subjects = [account_subject(account.id), *map(credential_subject, ended)]
             subjects += _end_sessions(connection, account.id, keep=keep_session)
             access.note_changes(connection, subjects, now=now)
-            audit.append(connection, actor_of(by), [Entry("password.set", target=name)], now=now)
+            audit.append(connection, actor_of(by), [Entry("password.set", target=name, about=name)], now=now)
 
         await self._write(by, change)
 
@@ -161,7 +219,7 @@ class Accounts:
             account = existing(connection, name, USER)
             ended = _end_sessions(connection, account.id)
             access.note_changes(connection, ended, now=now)
-            audit.append(connection, actor_of(by), [Entry("sessions.ended", target=name)], now=now)
+            audit.append(connection, actor_of(by), [Entry("sessions.ended", target=name, about=name)], now=now)
             return len(ended)
 
         return await self._write(by, change)
@@ -175,54 +233,46 @@ class Accounts:
             ),
         )
 
+    async def profile(self, name: str) -> Profile:
+        """What an account says of itself, and its state."""
+        return profile_of(await self.get(name))
+
+    async def update(self, name: str, wanted: AccountChange, by: By, *, if_match: str | None = None) -> Profile:
+        """Change an account, all that is wanted or nothing, and return what it is then. Raises FieldInvalid, Conflict
+        for the last admin, PreconditionFailed."""
+        checked = wanted.checked()
+
+        def change(connection: Connection, now: int) -> Profile:
+            account = existing(connection, name)
+            administration.require_version(profile_of(account), if_match)
+            changed = _change(connection, account, checked, now=now)
+            access.note_changes(connection, changed.subjects, now=now)
+            audit.append(connection, actor_of(by), changed.entries, now=now)
+            return profile_of(existing(connection, name))
+
+        return await self._write(by, change)
+
     async def set_disabled(self, name: str, by: By, *, is_disabled: bool) -> None:
         """Disable an account, with its robots, or enable it again, also where too many failed logins keep it out.
-        Raises AccountInvalid for the last admin."""
-
-        def change(connection: Connection, now: int) -> None:
-            account = existing(connection, name)
-            if is_disabled:
-                _require_another_admin(connection, account)
-            accounts.set_disabled(connection, account.id, at=now if is_disabled else None)
-            logins.clear(connection, logins.account_subject(name))
-            robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
-            subjects = [account_subject(one.id) for one in (account, *robots)]
-            # Who is enabled again signs in again.
-            subjects += _end_sessions(connection, account.id)
-            access.note_changes(connection, subjects, now=now)
-            action = "account.disabled" if is_disabled else "account.enabled"
-            audit.append(connection, actor_of(by), [Entry(action, target=name)], now=now)
-
-        await self._write(by, change)
+        Raises Conflict for the last admin."""
+        await self.update(name, AccountChange(is_disabled=is_disabled), by)
 
     async def set_admin(self, name: str, by: By, *, is_admin: bool) -> None:
-        """Make a user an admin of the instance, or no longer. Raises AccountInvalid for the last admin."""
-
-        def change(connection: Connection, now: int) -> None:
-            account = existing(connection, name, USER)
-            if not is_admin:
-                _require_another_admin(connection, account)
-            accounts.set_admin(connection, account.id, is_admin=is_admin)
-            access.note_changes(connection, [account_subject(account.id)], now=now)
-            entry = Entry("account.admin", target=f"{name}: {'yes' if is_admin else 'no'}")
-            audit.append(connection, actor_of(by), [entry], now=now)
-
-        await self._write(by, change)
+        """Make a user an admin of the instance, or no longer. Raises Conflict for the last admin."""
+        await self.update(name, AccountChange(is_admin=is_admin), by)
 
     async def set_default_visibility(self, name: str, visibility: Visibility, by: By) -> None:
         """What new repositories of a namespace are."""
+        await self.update(name, AccountChange(default_visibility=visibility), by)
 
-        def change(connection: Connection, now: int) -> None:
-            account = existing(connection, name)
-            accounts.set_default_visibility(connection, account.id, visibility)
-            access.note_changes(connection, [namespace_subject(account.id)], now=now)
-            entry = Entry("account.default-visibility", target=f"{name}: {visibility}")
-            audit.append(connection, actor_of(by), [entry], now=now)
-
-        await self._write(by, change)
+    async def contents(self, name: str) -> Contents:
+        """What is in a namespace: what goes with its account, and the repositories that keep it from going."""
+        return await self.database.read(
+            lambda connection: directory.contents(connection, existing(connection, name).id)
+        )
 
     async def delete(self, name: str, by: By, *, kind: str | None = None) -> None:
-        """End an account with its robots, tokens and roles. Its name is never given out again. Raises AccountInvalid
+        """End an account with its robots, tokens, roles and stars. Its name is never given out again. Raises Conflict
         while it owns repositories, for the last admin, and for the only owner of an organization."""
 
         def change(connection: Connection, now: int) -> None:
@@ -233,111 +283,19 @@ class Accounts:
             _require_another_admin(connection, account)
             alone = accounts.organizations_of_only_owner(connection, account.id)
             if alone:
-                raise AccountInvalid(f"{name} is the only owner of {alone[0]}: make another one first")
+                raise Conflict(f"{name} is the only owner of {alone[0]}: make another one first")
             if accounts.owns_repositories(connection, account.id):
-                raise AccountInvalid(f"{name} owns repositories: delete them, or assign them to the instance, first")
+                raise Conflict(f"{name} owns repositories: delete them, or move them elsewhere, first")
             for one in (*robots, account):
                 _end(connection, one, now=now)
-                audit.append(connection, actor_of(by), [Entry("account.deleted", target=one.name)], now=now)
-
-        await self._write(by, change)
-
-    # Organizations
-
-    async def members(self, organization: str) -> list[Member]:
-        """Everybody in an organization."""
-        return await self.database.read(
-            lambda connection: accounts.members_of(connection, existing(connection, organization, ORGANIZATION).id)
-        )
-
-    async def teams(self, organization: str) -> dict[str, list[str]]:
-        """The teams of an organization with their members."""
-        return await self.database.read(
-            lambda connection: accounts.teams_of(connection, existing(connection, organization, ORGANIZATION).id)
-        )
-
-    async def set_member(self, organization: str, name: str, by: By, *, is_owner: bool) -> None:
-        """Make a user a member or owner. Raises AccountInvalid for the last owner."""
-
-        def change(connection: Connection, now: int) -> None:
-            group = existing(connection, organization, ORGANIZATION)
-            account = existing(connection, name, USER)
-            if not is_owner:
-                _require_another_owner(connection, group, account)
-            accounts.set_member(connection, group.id, account.id, is_owner=is_owner, now=now)
-            access.note_changes(connection, [account_subject(account.id)], now=now)
-            entry = Entry("member.set", target=f"{organization}: {name} {'owner' if is_owner else 'member'}")
-            audit.append(connection, actor_of(by), [entry], now=now)
-
-        await self._write(by, change)
-
-    async def remove_member(self, organization: str, name: str, by: By) -> None:
-        """Take a user out of an organization: out of its teams, and with every role in it. Raises AccountInvalid for
-        the last owner."""
-
-        def change(connection: Connection, now: int) -> None:
-            group = existing(connection, organization, ORGANIZATION)
-            account = existing(connection, name)
-            _require_another_owner(connection, group, account)
-            if not accounts.remove_member(connection, group.id, account.id):
-                raise AccountUnknown(f"{name} is no member of {organization}")
-            grants.remove_in_namespace(connection, account.id, group.id)
-            access.note_changes(connection, [account_subject(account.id)], now=now)
-            audit.append(connection, actor_of(by), [Entry("member.removed", target=f"{organization}: {name}")], now=now)
-
-        await self._write(by, change)
-
-    async def add_team(self, organization: str, team: str, by: By) -> None:
-        """Add a team. Raises AccountNameInvalid."""
-        checked = AccountName.parse(team)
-        if "+" in checked:
-            raise AccountNameInvalid("only the name of a robot has a +")
-
-        def change(connection: Connection, now: int) -> None:
-            group = existing(connection, organization, ORGANIZATION)
-            if not accounts.add_team(connection, group.id, checked, now=now):
-                raise AccountInvalid(f"{organization} has a team {team} already")
-            audit.append(connection, actor_of(by), [Entry("team.added", target=f"{organization}/{team}")], now=now)
-
-        await self._write(by, change)
-
-    async def remove_team(self, organization: str, team: str, by: By) -> None:
-        """Remove a team and the roles that were given to it."""
-
-        def change(connection: Connection, now: int) -> None:
-            group = existing(connection, organization, ORGANIZATION)
-            team_id = existing_team(connection, group.id, team)
-            # A team may have roles anywhere, so what changes is everything for its members.
-            access.note_changes(connection, map(account_subject, accounts.in_team(connection, team_id)), now=now)
-            accounts.remove_team(connection, team_id)
-            audit.append(connection, actor_of(by), [Entry("team.removed", target=f"{organization}/{team}")], now=now)
-
-        await self._write(by, change)
-
-    async def set_in_team(self, place: tuple[str, str], name: str, by: By, *, is_in: bool) -> None:
-        """Put a member or robot of an organization into one of its teams (`place`: organization, team), or take it out.
-        Raises AccountInvalid for somebody else."""
-        organization, team = place
-
-        def change(connection: Connection, now: int) -> None:
-            group = existing(connection, organization, ORGANIZATION)
-            team_id = existing_team(connection, group.id, team)
-            account = existing(connection, name)
-            if is_in:
-                belongs = account.owner_id == group.id or accounts.member(connection, group.id, account.id) is not None
-                if not belongs:
-                    raise AccountInvalid(f"{name} is neither a member nor a robot of {organization}")
-                accounts.add_to_team(connection, team_id, account.id, now=now)
-            elif not accounts.remove_from_team(connection, team_id, account.id):
-                raise AccountUnknown(f"{name} is not in {organization}/{team}")
-            access.note_changes(connection, [account_subject(account.id)], now=now)
-            action = "team.joined" if is_in else "team.left"
-            audit.append(connection, actor_of(by), [Entry(action, target=f"{organization}/{team}: {name}")], now=now)
+                audit.append(
+                    connection, actor_of(by), [Entry("account.deleted", target=one.name, about=one.name)], now=now
+                )
 
         await self._write(by, change)
 
     async def _add(self, new: NewAccount, by: By) -> None:
-        await self._write(by, lambda connection, now: _add(connection, new, by, now=now))
+        await self._write(by, lambda connection, now: add(connection, new, by, now=now))
 
     async def _write(self, by: By, change: Callable[[Connection, int], T]) -> T:
         return await administration.change(self.database, self.clock, by, change)
@@ -351,34 +309,78 @@ def existing(connection: Connection, name: str, kind: str | None = None) -> Acco
     return account
 
 
-def existing_team(connection: Connection, organization_id: int, name: str) -> int:
-    """The id of a team. Raises AccountUnknown."""
-    team_id = accounts.find_team(connection, organization_id, name)
-    if team_id is None:
-        raise AccountUnknown(f"there is no team {name!r} in this organization")
-    return team_id
-
-
-def _add(connection: Connection, new: NewAccount, by: By, *, now: int) -> int:
+def add(connection: Connection, new: NewAccount, by: By, *, now: int) -> int:
+    """A new account; its id. After `access.lock_changes`. Raises AccountNameInvalid for a name that is not free."""
     account_id = accounts.add(connection, new, now=now)
     if account_id is None:
         raise AccountNameInvalid(
             f"the name {new.name} is taken, or was, or looks like one that is; names are never given out twice"
         )
-    audit.append(connection, actor_of(by), [Entry(f"{new.kind}.added", target=new.name)], now=now)
+    audit.append(connection, actor_of(by), [Entry(f"{new.kind}.added", target=new.name, about=new.name)], now=now)
     return account_id
 
 
+@dataclass(slots=True)
+class _Changed:
+    """What a change is about, and what the audit says of it."""
+
+    subjects: list[str]
+    entries: list[Entry]
+
+
+def _change(connection: Connection, account: Account, wanted: AccountChange, *, now: int) -> _Changed:
+    name, done = account.name, _Changed([], [])
+    if wanted.title is not KEEP or wanted.description is not KEEP:
+        title = account.title if wanted.title is KEEP else wanted.title
+        description = account.description if wanted.description is KEEP else wanted.description
+        accounts.set_profile(connection, account.id, title=title, description=description)
+        done.entries.append(Entry("account.described", target=name, about=name))
+    if wanted.default_visibility is not KEEP:
+        accounts.set_default_visibility(connection, account.id, wanted.default_visibility)
+        done.subjects.append(namespace_subject(account.id))
+        shown = wanted.default_visibility or "as the instance"
+        done.entries.append(Entry("account.default-visibility", target=f"{name}: {shown}", about=name))
+    if wanted.is_admin is not KEEP:
+        _set_admin(connection, account, done, is_admin=wanted.is_admin)
+    if wanted.is_disabled is not KEEP:
+        _set_disabled(connection, account, done, at=now if wanted.is_disabled else None)
+    return done
+
+
+def _set_admin(connection: Connection, account: Account, done: _Changed, *, is_admin: bool) -> None:
+    if account.kind != USER:
+        raise AccountUnknown(f"there is no user {account.name!r}")
+    if not is_admin:
+        _require_another_admin(connection, account)
+    accounts.set_admin(connection, account.id, is_admin=is_admin)
+    done.subjects.append(account_subject(account.id))
+    done.entries.append(Entry("account.admin", target=f"{account.name}: {'yes' if is_admin else 'no'}"))
+
+
+def _set_disabled(connection: Connection, account: Account, done: _Changed, *, at: int | None) -> None:
+    if at is not None:
+        _require_another_admin(connection, account)
+    accounts.set_disabled(connection, account.id, at=at)
+    logins.clear(connection, logins.account_subject(account.name))
+    robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
+    done.subjects += [account_subject(one.id) for one in (account, *robots)]
+    # Who is enabled again signs in again.
+    done.subjects += _end_sessions(connection, account.id)
+    action = "account.enabled" if at is None else "account.disabled"
+    done.entries.append(Entry(action, target=account.name, about=account.name))
+
+
 def _end(connection: Connection, account: Account, *, now: int) -> None:
-    ended = [
+    known = [
         token.id
         for kind in (tokens.PERSONAL, tokens.REFRESH)
         for token in tokens.of_account(connection, account.id, kind)
     ]
-    tokens.remove(connection, ended)
+    ended = tokens.remove(connection, known)
     ended_sessions = _end_sessions(connection, account.id)
     second_factors.remove(connection, account.id)
     identities.remove(connection, account.id)
+    stars.remove_all(connection, account.id)
     others = accounts.belonging(connection, account.id)
     accounts.leave_everything(connection, account.id)
     accounts.mark_deleted(connection, account.id, now=now)
@@ -394,7 +396,7 @@ def end_second_factor(connection: Connection, account: Account, actor: Actor, *,
     if not second_factors.remove(connection, account.id):
         raise AccountInvalid(f"{account.name} has no second factor")
     access.note_changes(connection, [account_subject(account.id)], now=now)
-    audit.append(connection, actor, [Entry("second-factor.off", target=account.name)], now=now)
+    audit.append(connection, actor, [Entry("second-factor.off", target=account.name, about=account.name)], now=now)
 
 
 def _end_sessions(connection: Connection, account_id: int, *, keep: int | None = None) -> list[str]:
@@ -405,11 +407,4 @@ def _end_sessions(connection: Connection, account_id: int, *, keep: int | None =
 
 def _require_another_admin(connection: Connection, account: Account) -> None:
     if account.is_admin and account.is_active and accounts.count_active_admins(connection) < 2:
-        raise AccountInvalid(f"{account.name} is the only admin of the instance: make another one first")
-
-
-def _require_another_owner(connection: Connection, group: Account, account: Account) -> None:
-    members = accounts.members_of(connection, group.id)
-    owners = [member.account_id for member in members if member.is_owner]
-    if owners == [account.id]:
-        raise AccountInvalid(f"{account.name} is the only owner of {group.name}: make another one first")
+        raise Conflict(f"{account.name} is the only admin of the instance: make another one first")

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from registry.core.access import Actor, Permit, RepositoryAccess
@@ -20,6 +21,15 @@ T = TypeVar("T")
 By = Actor | Permit
 """Who wants something. An actor alone needs no permit: the command line, and who signs up."""
 _VERSION_CHARS = 32
+
+
+class Keep(Enum):
+    """Where something is changed in part: what stays as it is."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
 
 
 def actor_of(by: By) -> Actor:

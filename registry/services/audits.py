@@ -33,14 +33,17 @@ class Audits:
         """All rows that match, newest first, as of now; a batch of them is in memory at a time."""
         before: Position | None = None
         while True:
-            found = await self.database.read(
-                lambda connection, before=before: audit.page(connection, wanted, before=before, count=_BATCH_ROWS)
-            )
+            found = await self._batch(wanted, before)
             for row in found.rows:
                 yield row
             if found.next_before is None:
                 return
             before = found.next_before
+
+    async def _batch(self, wanted: Filter, before: Position | None) -> Page:
+        return await self.database.read(
+            lambda connection: audit.page(connection, wanted, before=before, count=_BATCH_ROWS)
+        )
 
     async def lines(self, wanted: Filter) -> AsyncIterator[bytes]:
         """The same as JSON, one row a line, in pieces of many lines."""

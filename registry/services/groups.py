@@ -16,8 +16,9 @@ from registry.metadata.accounts import ORGANIZATION, Account
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.identities import MappedTeam
-from registry.services.accounts import existing, existing_team
+from registry.services.accounts import existing
 from registry.services.clock import Clock
+from registry.services.organizations import existing_team
 
 GROUP_MAX_CHARS = 255
 

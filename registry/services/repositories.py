@@ -4,39 +4,77 @@ A repository that was renamed keeps its former names: they go on to mean it, for
 them up. Another repository cannot take one before that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from registry.core import texts
 from registry.core.access import (
     Action,
     Actor,
     Principal,
     RepositoryAccess,
-    Role,
     Visibility,
-    account_subject,
     decide,
-    namespace_subject,
     repository_subject,
 )
 from registry.core.errors import AccountInvalid, AccountUnknown, Conflict, Denied, NameUnknown
-from registry.core.limits import ALIASES_PER_REPOSITORY
+from registry.core.limits import ALIASES_PER_REPOSITORY, DESCRIPTION_MAX_CHARS, LIST_PAGE_MAX
 from registry.core.names import RepositoryName
 from registry.metadata import access as access_rows
-from registry.metadata import accounts, aliases, audit, grants, repositories
-from registry.metadata.accounts import ORGANIZATION
-from registry.metadata.aliases import Alias
+from registry.metadata import accounts, aliases, audit, readmes, repositories, stars
+from registry.metadata.aliases import Alias, FormerName
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
-from registry.metadata.grants import Given, Holder, Place
+from registry.metadata.readmes import Readme
 from registry.metadata.repositories import Repository
 from registry.services import administration
-from registry.services.accounts import existing, existing_team
-from registry.services.administration import By, actor_of
+from registry.services.accounts import existing
+from registry.services.administration import KEEP, By, Keep, actor_of
 from registry.services.clock import Clock
 
 STEP_ROWS = 500
 """Rows of each kind in one transaction while a repository is emptied: pushes wait no longer than that takes."""
 _LIST_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the admins of a repository can change, and a write can demand to be as it was."""
+
+    name: str
+    description: str
+    visibility: Visibility
+
+
+def settings_of(repository: Repository) -> Settings:
+    """The settings of a repository that was read."""
+    return Settings(repository.name, repository.description, repository.visibility)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadmeState:
+    """What a write of the README can demand to be as it was."""
+
+    markdown: str
+
+
+def readme_state(readme: Readme | None) -> ReadmeState:
+    """None is as good as an empty one."""
+    return ReadmeState("" if readme is None else readme.markdown)
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryChange:
+    """What shall be different of a repository."""
+
+    description: str | Keep = KEEP
+    visibility: Visibility | Keep = KEEP
+
+    def checked(self) -> "RepositoryChange":
+        """The same with its text as it is kept. Raises FieldInvalid."""
+        if self.description is KEEP:
+            return self
+        text = texts.one_line(self.description, "description", max_chars=DESCRIPTION_MAX_CHARS)
+        return replace(self, description=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +88,7 @@ class Repositories:
 
     async def entry(self, name: RepositoryName, actor: Actor) -> RepositoryAccess:
         """The way in for who needs no permit."""
-        found = await self.database.read(lambda connection: repositories.get(connection, name))
-        if found is None:
-            raise _unknown(name)
+        found = await self.database.read(lambda connection: existing_repository(connection, name))
         return RepositoryAccess(name, found.id, actor)
 
     async def all(self, prefix: str = "") -> list[Repository]:
@@ -61,24 +97,96 @@ class Repositories:
             lambda connection: repositories.page(connection, after="", count=_LIST_MAX, prefix=prefix)
         )
 
+    async def settings(self, target: RepositoryAccess) -> Settings:
+        """What its admins can change of a repository."""
+        return await self.database.read(lambda connection: settings_of(still_there(connection, target)))
+
+    async def update(
+        self, target: RepositoryAccess, wanted: RepositoryChange, *, if_match: str | None = None
+    ) -> Settings:
+        """Change a repository, all that is wanted or nothing, and return what it is then. Raises FieldInvalid,
+        PreconditionFailed."""
+        checked = wanted.checked()
+
+        def change(connection: Connection, now: int) -> Settings:
+            repository = still_there(connection, target)
+            administration.require_version(settings_of(repository), if_match)
+            entries: list[Entry] = []
+            if checked.description is not KEEP:
+                repositories.describe(connection, repository.id, checked.description)
+                entries.append(Entry("repository.described", repository.name))
+            if checked.visibility is not KEEP:
+                repositories.set_visibility(connection, repository.id, checked.visibility)
+                access_rows.note_changes(connection, [repository_subject(repository.id)], now=now)
+                entries.append(Entry("repository.visibility", repository.name, target=checked.visibility.value))
+            audit.append(connection, target.actor, entries, now=now)
+            return settings_of(still_there(connection, target))
+
+        return await administration.change(self.database, self.clock, target, change)
+
     async def set_visibility(self, target: RepositoryAccess, visibility: Visibility) -> None:
         """Who may pull without a role."""
+        await self.update(target, RepositoryChange(visibility=visibility))
+
+    async def readme(self, target: RepositoryAccess) -> Readme | None:
+        """What people wrote about a repository, None for nothing."""
+        return await self.database.read(lambda connection: readmes.get(connection, still_there(connection, target).id))
+
+    async def put_readme(self, target: RepositoryAccess, markdown: str, *, if_match: str | None = None) -> None:
+        """Write the README; an empty text takes it away. Raises FieldInvalid, PreconditionFailed."""
+        text = texts.markdown(markdown)
 
         def change(connection: Connection, now: int) -> None:
-            repository = _there(connection, target)
-            repositories.set_visibility(connection, repository.id, visibility)
-            access_rows.note_changes(connection, [repository_subject(repository.id)], now=now)
-            entry = Entry("repository.visibility", repository.name, target=visibility.value)
-            audit.append(connection, target.actor, [entry], now=now)
+            repository = still_there(connection, target)
+            if if_match is not None:
+                administration.require_version(readme_state(readmes.get(connection, repository.id)), if_match)
+            if text:
+                readmes.put(connection, repository.id, text, by=target.actor.account_id, now=now)
+            else:
+                readmes.remove(connection, repository.id)
+            audit.append(connection, target.actor, [Entry("repository.readme", repository.name)], now=now)
 
         await administration.change(self.database, self.clock, target, change)
+
+    # Stars
+
+    async def is_starred(self, target: RepositoryAccess) -> bool:
+        """Whether the caller likes a repository."""
+        account_id = target.actor.account_id
+        assert account_id is not None
+        return await self.database.read(
+            lambda connection: stars.has(connection, account_id, still_there(connection, target).id)
+        )
+
+    async def star(self, target: RepositoryAccess, *, is_starred: bool) -> None:
+        """The caller likes a repository, or no longer. Idempotent. Others need not wait for it as for a change of
+        access."""
+        account_id = target.actor.account_id
+        assert account_id is not None
+        now = self.clock()
+
+        def change(connection: Connection) -> None:
+            # Nobody ends the account meanwhile, and its stars.
+            if not accounts.lock(connection, account_id):
+                raise AccountUnknown("there is no such account any more")
+            repository = repositories.lock(connection, target)
+            access_rows.require_unchanged(connection, target)
+            if is_starred:
+                changed = stars.add(connection, account_id, repository.id, now=now)
+            else:
+                changed = stars.remove(connection, account_id, repository.id)
+            if changed:
+                action = "star.added" if is_starred else "star.removed"
+                audit.append(connection, target.actor, [Entry(action, repository.name)], now=now)
+
+        await self.database.write(change)
 
     async def assign(self, target: RepositoryAccess, owner: str | None) -> None:
         """Let an account own a repository of its namespace, or the instance (None): for those that were there before
         the account. Raises AccountInvalid for an account of another name."""
 
         def change(connection: Connection, now: int) -> None:
-            repository = _there(connection, target)
+            repository = still_there(connection, target)
             namespace = RepositoryName(repository.name).namespace
             if owner is not None and namespace != owner:
                 raise AccountInvalid(f"{repository.name} can belong to {namespace or 'the instance'} only")
@@ -99,7 +207,7 @@ class Repositories:
         everything. Raises Denied, Conflict, AccountUnknown."""
 
         def change(connection: Connection, now: int) -> None:
-            repository = _there(connection, target)
+            repository = still_there(connection, target)
             _require_may_move(connection, repository, new, mover)
             if new == repository.name:
                 return
@@ -124,13 +232,13 @@ class Repositories:
 
     async def aliases(self, target: RepositoryAccess) -> list[Alias]:
         """The former names of a repository that still mean it, in byte order."""
-        return await self.database.read(lambda connection: aliases.of(connection, _there(connection, target).id))
+        return await self.database.read(lambda connection: aliases.of(connection, still_there(connection, target).id))
 
     async def remove_alias(self, target: RepositoryAccess, name: RepositoryName) -> None:
         """Give a former name up: it means nothing any more, and is free for another repository."""
 
         def change(connection: Connection, now: int) -> None:
-            repository = _there(connection, target)
+            repository = still_there(connection, target)
             if not aliases.remove(connection, repository.id, name):
                 raise NameUnknown(f"{name} is no former name of {repository.name}", name=name)
             # Tokens name a repository by id: one that was got for this name must not reach it any more.
@@ -139,48 +247,51 @@ class Repositories:
 
         await administration.change(self.database, self.clock, target, change)
 
-    # Roles
-
-    async def roles(self, place: str) -> list[Given]:
-        """Who has which role on a repository, or on a namespace (`name/*`)."""
-        return await self.database.read(lambda connection: grants.on(connection, _place(connection, place)))
-
-    async def give(self, place: str, holder: str, role: Role, by: By) -> None:
-        """Give a role on a repository, or on a namespace (`name/*`), to an account or a team (`team:acme/devs`), in
-        place of the one it has there; NONE takes it away. Raises AccountUnknown, AccountInvalid."""
+    async def free_name(self, namespace: str, name: RepositoryName, by: By) -> None:
+        """Take back a former name in a namespace, whoever has the repository that it means now: for the owners of the
+        namespace. Raises AccountUnknown."""
 
         def change(connection: Connection, now: int) -> None:
-            where = _place(connection, place)
-            who, subject = _holder(connection, holder)
-            if role is not Role.NONE:
-                grants.put(connection, who, where, role, now=now)
-            elif not grants.remove(connection, who, where):
-                raise AccountUnknown(f"{holder} has no role on {place}")
-            access_rows.note_changes(connection, [subject or _subject(where)], now=now)
-            action = "role.given" if role is not Role.NONE else "role.taken"
-            entry = Entry(
-                action, None if place.endswith("/*") else place, target=f"{holder} {role.name.lower()} on {place}"
-            )
-            audit.append(connection, actor_of(by), [entry], now=now)
+            existing(connection, namespace)
+            repository_id = aliases.find(connection, name) if name.namespace == namespace else None
+            if repository_id is None:
+                raise NameUnknown(f"{name} is no former name in {namespace}", name=name)
+            aliases.remove(connection, repository_id, name)
+            access_rows.note_changes(connection, [repository_subject(repository_id)], now=now)
+            audit.append(connection, actor_of(by), [Entry("alias.removed", name)], now=now)
 
         await administration.change(self.database, self.clock, by, change)
 
+    async def former_names(self, namespace: str, *, after: str, count: int) -> list[FormerName]:
+        """The next former names in a namespace, with what they mean now."""
+        bounded = min(count, LIST_PAGE_MAX + 1)
+        return await self.database.read(
+            lambda connection: aliases.inside(connection, namespace, after=after, count=bounded)
+        )
+
     # The end
+
+    async def begin_delete(self, target: RepositoryAccess, *, if_match: str | None = None) -> None:
+        """Delete a repository: its names mean nothing from now on. What was in it goes in steps, in the background.
+        Raises Conflict for a former name, PreconditionFailed."""
+
+        def begin(connection: Connection, now: int) -> None:
+            repository = still_there(connection, target)
+            if repository.name != target.name:
+                raise Conflict(f"{target.name} is a former name of {repository.name}: delete that one, by its name")
+            administration.require_version(settings_of(repository), if_match)
+            repositories.begin_delete(connection, repository.id, now=now)
+            access_rows.note_changes(connection, [repository_subject(repository.id)], now=now)
+            audit.append(connection, target.actor, [Entry("repository.deleted", repository.name)], now=now)
+
+        await administration.change(self.database, self.clock, target, begin)
 
     async def delete(self, target: RepositoryAccess) -> None:
         """Delete a repository with everything in it. Its name is free at once and means nothing of it any more; its
         rows go in steps, and a delete that was interrupted is finished by the next one."""
 
-        def begin(connection: Connection, now: int) -> None:
-            repository = _there(connection, target)
-            if repository.name != target.name:
-                raise Conflict(f"{target.name} is a former name of {repository.name}: delete that one, by its name")
-            repositories.begin_delete(connection, repository.id, now=now)
-            access_rows.note_changes(connection, [repository_subject(repository.id)], now=now)
-            audit.append(connection, target.actor, [Entry("repository.deleted", repository.name)], now=now)
-
         await self.finish_deletes()
-        await administration.change(self.database, self.clock, target, begin)
+        await self.begin_delete(target)
         await self.finish_deletes()
 
     async def finish_deletes(self) -> None:
@@ -204,14 +315,16 @@ def _unknown(name: str) -> NameUnknown:
     return NameUnknown(f"there is no repository {name}", name=name)
 
 
-def _there(connection: Connection, target: RepositoryAccess) -> Repository:
+def still_there(connection: Connection, target: RepositoryAccess) -> Repository:
+    """The repository that somebody was let in to. Raises NameUnknown."""
     found = None if target.id is None else repositories.by_id(connection, target.id)
     if found is None:
         raise _unknown(target.name)
     return found
 
 
-def _existing(connection: Connection, name: RepositoryName) -> Repository:
+def existing_repository(connection: Connection, name: RepositoryName) -> Repository:
+    """The repository that has or had this name. Raises NameUnknown."""
     found = repositories.get(connection, name)
     if found is None:
         raise _unknown(name)
@@ -252,28 +365,3 @@ def _new_owner(connection: Connection, new: RepositoryName) -> int | None:
     if not account.is_active:
         raise AccountInvalid(f"{new.namespace} is disabled")
     return account.id
-
-
-def _place(connection: Connection, text: str) -> Place:
-    if text.endswith("/*"):
-        return Place(namespace_id=existing(connection, text[:-2]).id)
-    return Place(repository_id=_existing(connection, RepositoryName.parse(text)).id)
-
-
-def _holder(connection: Connection, text: str) -> tuple[Holder, str | None]:
-    """Who, and what changes for them, None where that is a team: then it changes for the place."""
-    if text.startswith("team:"):
-        organization, _, team = text.removeprefix("team:").partition("/")
-        group = existing(connection, organization, ORGANIZATION)
-        return Holder(team_id=existing_team(connection, group.id, team)), None
-    account = existing(connection, text)
-    if account.kind == ORGANIZATION:
-        raise AccountInvalid(f"{text} is an organization: give roles to its members, teams and robots")
-    return Holder(account.id), account_subject(account.id)
-
-
-def _subject(place: Place) -> str:
-    if place.repository_id is not None:
-        return repository_subject(place.repository_id)
-    assert place.namespace_id is not None
-    return namespace_subject(place.namespace_id)

@@ -15,8 +15,10 @@ from registry.core.names import RepositoryName
 from registry.metadata.sqlite import SqliteDatabase
 from registry.services.accounts import Accounts
 from registry.services.clock import system_clock
+from registry.services.organizations import Organizations
 from registry.services.personal_tokens import PersonalTokens
 from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from tests.reliability.client import Image, Pusher, expect
 from tests.running import Registry
 
@@ -74,7 +76,9 @@ class Desk:
         self.database = SqliteDatabase(data / "registry.db")
         self._passwords = Passwords()
         self.accounts = Accounts(self.database, self._passwords, system_clock)
+        self.organizations = Organizations(self.database, system_clock)
         self.repositories = Repositories(self.database, system_clock, 86_400_000)
+        self.roles = Roles(self.database, system_clock)
         self.tokens = PersonalTokens(self.database, system_clock)
 
     def close(self) -> None:
@@ -105,21 +109,21 @@ class Desk:
 
     def organization(self, name: str, owner: str) -> None:
         """A new organization."""
-        self.run(self.accounts.add_organization(name, owner, ADMIN))
+        self.run(self.organizations.add(name, owner, ADMIN))
 
     def member(self, organization: str, name: str, *, is_owner: bool = False) -> None:
         """A new member, or another role of one."""
-        self.run(self.accounts.set_member(organization, name, ADMIN, is_owner=is_owner))
+        self.run(self.organizations.set_member(organization, name, ADMIN, is_owner=is_owner))
 
     def team(self, organization: str, name: str, *members: str) -> None:
         """A new team with its members."""
-        self.run(self.accounts.add_team(organization, name, ADMIN))
+        self.run(self.organizations.add_team(organization, name, ADMIN))
         for member in members:
-            self.run(self.accounts.set_in_team((organization, name), member, ADMIN, is_in=True))
+            self.run(self.organizations.set_in_team((organization, name), member, ADMIN, is_in=True))
 
     def give(self, place: str, holder: str, role: Role) -> None:
         """A role, NONE to take it away."""
-        self.run(self.repositories.give(place, holder, role, ADMIN))
+        self.run(self.roles.give(self.run(self.roles.spot(place, ADMIN)), holder, role))
 
     def show(self, name: str, visibility: Visibility) -> None:
         """Let everybody pull a repository, or no longer."""

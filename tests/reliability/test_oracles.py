@@ -21,6 +21,7 @@ from registry.core.digest import Digest
 from registry.core.manifest import OCI_MANIFEST
 from registry.services.accounts import Accounts
 from registry.services.clock import system_clock
+from registry.services.organizations import Organizations
 from registry.services.personal_tokens import PersonalTokens
 from tests.reliability.client import expect
 from tests.reliability.tenants import (
@@ -106,7 +107,7 @@ async def _people(stores: Stores, house: House) -> None:
     for person in (ALICE, BOB, Person("disabled", BOB.secret)):
         await accounts.add_user(person.name, person.secret, operator)
     await accounts.set_disabled("disabled", operator, is_disabled=True)
-    await accounts.add_organization("group", "alice", operator)
+    await Organizations(stores.database, system_clock).add("group", "alice", operator)
     limits = TokenLimits(frozenset({TokenScope.READ}))
     await PersonalTokens(stores.database, system_clock).create("bob", "x", limits, operator, life_s=None)
 

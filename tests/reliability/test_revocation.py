@@ -234,7 +234,7 @@ def leave_organization(case: Case) -> Change:
     shown = case.team()
     case.desk.give(case.org_repository, case.name, Role.READ)
     holder = case.pair.holder(shown, case.org_repository)
-    return holder, lambda: case.desk.run(case.desk.accounts.remove_member(case.org, case.name, ADMIN))
+    return holder, lambda: case.desk.run(case.desk.organizations.remove_member(case.org, case.name, ADMIN))
 
 
 def leave_organization_with_team(case: Case) -> Change:
@@ -242,7 +242,7 @@ def leave_organization_with_team(case: Case) -> Change:
     shown = case.team()
     case.desk.give(case.org_repository, f"team:{case.org}/devs", Role.READ)
     holder = case.pair.holder(shown, case.org_repository)
-    return holder, lambda: case.desk.run(case.desk.accounts.remove_member(case.org, case.name, ADMIN))
+    return holder, lambda: case.desk.run(case.desk.organizations.remove_member(case.org, case.name, ADMIN))
 
 
 def lower_owner(case: Case) -> Change:
@@ -259,7 +259,7 @@ def leave_team(case: Case) -> Change:
     case.desk.give(f"{case.org}/*", f"team:{case.org}/devs", Role.READ)
     holder = case.pair.holder(shown, case.org_repository)
     place = (case.org, "devs")
-    return holder, lambda: case.desk.run(case.desk.accounts.set_in_team(place, case.name, ADMIN, is_in=False))
+    return holder, lambda: case.desk.run(case.desk.organizations.set_in_team(place, case.name, ADMIN, is_in=False))
 
 
 def take_role_of_team(case: Case) -> Change:
@@ -275,7 +275,7 @@ def remove_team(case: Case) -> Change:
     shown = case.team()
     case.desk.give(case.org_repository, f"team:{case.org}/devs", Role.READ)
     holder = case.pair.holder(shown, case.org_repository)
-    return holder, lambda: case.desk.run(case.desk.accounts.remove_team(case.org, "devs", ADMIN))
+    return holder, lambda: case.desk.run(case.desk.organizations.remove_team(case.org, "devs", ADMIN))
 
 
 def remove_team_with_a_role_elsewhere(case: Case) -> Change:
@@ -283,7 +283,7 @@ def remove_team_with_a_role_elsewhere(case: Case) -> Change:
     shown = case.team()
     case.desk.give(case.repository, f"team:{case.org}/devs", Role.READ)
     holder = case.pair.holder(shown, case.repository)
-    return holder, lambda: case.desk.run(case.desk.accounts.remove_team(case.org, "devs", ADMIN))
+    return holder, lambda: case.desk.run(case.desk.organizations.remove_team(case.org, "devs", ADMIN))
 
 
 def delete_organization_with_a_role_elsewhere(case: Case) -> Change:

@@ -23,6 +23,7 @@ from registry.services.changes import Changes
 from registry.services.groups import Groups
 from registry.services.installation import Installation
 from registry.services.login import Login
+from registry.services.organizations import Organizations
 from registry.services.second_factor import SecondFactor
 from registry.services.sessions import Session, SessionLimits, Sessions, SignedIn, Visitor
 from registry.services.sign_in import SignIn
@@ -59,6 +60,7 @@ class Hall:
         database, clock = self.database, self.clock
         self.changes = Changes(database)
         self.accounts = Accounts(database, self.passwords, clock)
+        self.organizations = Organizations(database, clock)
         self.login = Login(
             database,
             self.changes,
@@ -173,7 +175,9 @@ class Hall:
 
     async def teams(self, organization: str) -> dict[str, list[str]]:
         """Who is in which team."""
-        return await self.accounts.teams(organization)
+        found = await self.organizations.teams(organization)
+        places = [(organization, one.name) for one in found]
+        return {place[1]: [who.name for who in await self.organizations.in_team(place)] for place in places}
 
 
 def bytes_of(typed: str) -> bytes:

@@ -30,6 +30,7 @@ from registry.services.attempts import LoginLimits
 from registry.services.changes import Changes
 from registry.services.installation import Installation
 from registry.services.login import Login
+from registry.services.organizations import Organizations
 from registry.services.personal_tokens import PersonalTokens
 from tests.backends import Backend
 from tests.reliability.hub import ADMIN, PASSWORD, Desk, ask, basic, bearer, refresh
@@ -123,7 +124,7 @@ async def several_accounts(door: Door) -> dict[str, tuple[str, str]]:
     await door.accounts.set_disabled("disabled", ADMIN, is_disabled=True)
     await door.accounts.add_user("gone", PASSWORD, ADMIN)
     await door.accounts.delete("gone", ADMIN)
-    await door.accounts.add_organization("acme", "alice", ADMIN)
+    await Organizations(door.database, door.clock).add("acme", "alice", ADMIN)
     await door.accounts.add_robot("acme+ci", Role.WRITE, ADMIN)
     return {
         "wrong": ("alice", "not the password"),

@@ -29,9 +29,11 @@ from registry.services.accounts import Accounts
 from registry.services.changes import Changes
 from registry.services.installation import Installation
 from registry.services.keys import Keys
+from registry.services.organizations import Organizations
 from registry.services.personal_tokens import PersonalTokens
 from registry.services.push import Condition, ManifestPush, References
 from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from registry.services.token_server import TokenServer
 from registry.services.uploads import Uploads
 from tests.backends import Backend
@@ -68,6 +70,14 @@ class Site:
         """Administration at a node."""
         return Accounts(node.database, self.passwords, node.clock)
 
+    def organizations(self, node: House) -> Organizations:
+        """Administration at a node."""
+        return Organizations(node.database, node.clock)
+
+    def roles(self, node: House) -> Roles:
+        """Administration at a node."""
+        return Roles(node.database, node.clock)
+
     def repositories(self, node: House) -> Repositories:
         """Administration at a node."""
         return Repositories(node.database, node.clock, LEASE_MS)
@@ -83,8 +93,8 @@ class Site:
                 assert accounts.add(connection, new, now=1)
 
         await first.database.write(add)
-        admin = self.accounts(first)
-        await admin.add_organization("acme", "ann", ADMIN)
+        admin = self.organizations(first)
+        await admin.add("acme", "ann", ADMIN)
         for name in PEOPLE:
             await admin.set_member("acme", name, ADMIN, is_owner=True)
         for team in TEAMS:
@@ -220,7 +230,7 @@ async def collect(site: Site, node: House, rng: random.Random) -> None:
 
 async def change_team(site: Site, node: House, rng: random.Random) -> None:
     """Somebody joins, leaves, or the team goes and comes again."""
-    admin, place = site.accounts(node), ("acme", rng.choice(TEAMS))
+    admin, place = site.organizations(node), ("acme", rng.choice(TEAMS))
     if rng.random() < 0.2:
         await admin.remove_team(*place, ADMIN)
         await admin.add_team(*place, ADMIN)
@@ -230,9 +240,9 @@ async def change_team(site: Site, node: House, rng: random.Random) -> None:
 
 async def change_member(site: Site, node: House, rng: random.Random) -> None:
     """Owner, member or neither; admin of the instance or not."""
-    admin, name = site.accounts(node), rng.choice(PEOPLE)
+    admin, name = site.organizations(node), rng.choice(PEOPLE)
     if rng.random() < 0.3:
-        await admin.set_admin(name, ADMIN, is_admin=rng.random() < 0.5)
+        await site.accounts(node).set_admin(name, ADMIN, is_admin=rng.random() < 0.5)
     elif rng.random() < 0.3:
         await admin.remove_member("acme", name, ADMIN)
     else:
@@ -246,7 +256,8 @@ async def change_role(site: Site, node: House, rng: random.Random) -> None:
         await admin.set_visibility(await admin.entry(name, ADMIN), rng.choice(list(Visibility)))
         return
     holder = rng.choice([*PEOPLE, *(f"team:acme/{team}" for team in TEAMS)])
-    await admin.give(rng.choice([name, "acme/*"]), holder, rng.choice(list(Role)), ADMIN)
+    roles = site.roles(node)
+    await roles.give(await roles.spot(rng.choice([name, "acme/*"]), ADMIN), holder, rng.choice(list(Role)))
 
 
 ALL_STEPS: tuple[Step, ...] = (

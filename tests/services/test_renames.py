@@ -18,6 +18,7 @@ from registry.metadata.schema import repositories as rows
 from registry.services.clock import system_clock
 from registry.services.installation import Installation
 from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from tests.backends import Backend
 from tests.reliability.hub import ADMIN
 from tests.services.conftest import NOBODY, House
@@ -148,8 +149,9 @@ async def test_roles_on_it_go_along(backend: Backend) -> None:
     await world.move(APP, "other/app", None)
     found = await world.database.read(lambda connection: repositories.get(connection, APP))
     assert found is not None
+    roles = Roles(world.database, system_clock)
     assert (found.id, found.name, found.namespace) == (app.id, "other/app", "other")
-    assert [given.holder for given in await world.admin.roles("other/app")] == ["cid"]
+    assert [given.holder for given in await roles.given(await roles.spot("other/app", ADMIN))] == ["cid"]
 
 
 async def test_a_push_meets_a_rename(backend: Backend) -> None:

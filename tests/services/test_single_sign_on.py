@@ -406,14 +406,14 @@ async def test_proving_who_one_is_at_the_provider(hall: Hall) -> None:
 async def with_teams(hall: Hall) -> None:
     """Organizations of alice with teams, of which some stand for groups."""
     for organization in ("acme", "zeta"):
-        await hall.accounts.add_organization(organization, "alice", ADMIN)
+        await hall.organizations.add(organization, "alice", ADMIN)
     for place, group in {
         ("acme", "devs"): "developers",
         ("acme", "ops"): "operators",
         ("acme", "plain"): None,
         ("zeta", "devs"): "developers",
     }.items():
-        await hall.accounts.add_team(*place, ADMIN)
+        await hall.organizations.add_team(*place, ADMIN)
         if group is not None:
             await hall.groups.set_group(place, group, PERMIT)
 
@@ -425,7 +425,7 @@ async def test_teams_are_what_the_groups_say(hall: Hall) -> None:
     await hall.come("id-bob")
     assert await hall.teams("acme") == {"devs": ["bob"], "ops": [], "plain": []}
     assert await hall.teams("zeta") == {"devs": ["bob"]}
-    assert [(one.name, one.is_owner) for one in await hall.accounts.members("acme")] == [
+    assert [(one.name, one.is_owner) for one in await hall.organizations.members("acme")] == [
         ("alice", True),
         ("bob", False),
     ]
@@ -451,14 +451,14 @@ async def test_nothing_else_is_touched(hall: Hall) -> None:
     await with_teams(hall)
     await hall.come("id-bob")
     await hall.accounts.add_robot("acme+ci", Role.NONE, ADMIN)
-    await hall.accounts.set_member("acme", "carol", ADMIN, is_owner=False)
-    await hall.accounts.set_member("acme", "bob", ADMIN, is_owner=True)
+    await hall.organizations.set_member("acme", "carol", ADMIN, is_owner=False)
+    await hall.organizations.set_member("acme", "bob", ADMIN, is_owner=True)
     for team, name in (("plain", "bob"), ("devs", "carol"), ("ops", "acme+ci")):
-        await hall.accounts.set_in_team(("acme", team), name, ADMIN, is_in=True)
+        await hall.organizations.set_in_team(("acme", team), name, ADMIN, is_in=True)
     there(hall).people["id-bob"]["groups"] = []
     await hall.come("id-bob")
     assert await hall.teams("acme") == {"devs": ["carol"], "ops": ["acme+ci"], "plain": ["bob"]}
-    assert [one.name for one in await hall.accounts.members("acme") if one.is_owner] == ["alice", "bob"]
+    assert [one.name for one in await hall.organizations.members("acme") if one.is_owner] == ["alice", "bob"]
 
 
 async def test_a_sign_in_that_changes_nothing_voids_nothing(hall: Hall) -> None:
