@@ -65,14 +65,24 @@ class PersonalTokens:
 
         return await self.database.read(read)
 
-    async def revoke(self, token_id: int, by: By) -> None:
-        """End a token, and the logins that were begun with it."""
+    async def page(self, account_id: int, *, before: int | None, count: int) -> list[StoredToken]:
+        """Its newest personal tokens, newest first; with `before`, those with smaller ids."""
+        return await self.database.point(
+            lambda connection: tokens.page(connection, account_id, tokens.PERSONAL, before=before, count=count)
+        )
+
+    async def logins(self, account_id: int) -> list[StoredToken]:
+        """The logins that clients keep, oldest first; there are a hundred at most."""
+        return await self.database.point(lambda connection: tokens.of_account(connection, account_id, tokens.REFRESH))
+
+    async def revoke(self, token_id: int, by: By, *, of: int | None = None) -> None:
+        """End a token, and the logins that were begun with it. With `of` only if it is of that account."""
         now = self.clock()
 
         def remove(connection: Connection) -> None:
             access.lock_changes(connection)
             token = tokens.get(connection, token_id)
-            if token is None:
+            if token is None or of not in (None, token.account_id):
                 raise AccountUnknown(f"there is no token {token_id}")
             # Nobody begins a login with it meanwhile.
             accounts.lock(connection, token.account_id)
