@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from registry import __version__
 from registry.api.accounts import LoginApi, LoginServices
@@ -28,7 +28,7 @@ from registry.api.web.assets import Assets
 from registry.api.web.markdown import Markdown
 from registry.api.web.pages import FOLDER, Pages, Site
 from registry.api.web.routes import WebApp
-from registry.api.web.services import WebServices
+from registry.api.web.services import Signing, WebServices
 from registry.auth import sealing
 from registry.auth.challenge import ChallengeKind, Origins
 from registry.auth.passwords import Passwords
@@ -61,6 +61,7 @@ from registry.services.identities import Identities
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
+from registry.services.personal_tokens import PersonalTokens
 from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Push, References
@@ -287,6 +288,11 @@ def provider_of(settings: Settings, clock: Clock) -> "Provider | None":
         settings.oidc_groups_claim,
     )
     return Provider(client, lambda: clock() / 1000)
+
+
+def host_of(url: str | None) -> str:
+    """What people see of an identity provider's address; empty without one."""
+    return "" if url is None else urlsplit(url).netloc
 
 
 def graces_of(settings: Settings) -> Graces:
@@ -526,7 +532,19 @@ class House:
             is_open=self.settings.open,
         )
         is_https = self._origins.issuer.startswith("https:")
-        return WebServices(hub, Pages(assets, site), assets, Markdown(), self._clock, is_https)
+        doors = None
+        if not self.settings.open:
+            doors = Signing(
+                self.entrance,
+                self._login,
+                Accounts(self._database, self.passwords, self._clock),
+                PersonalTokens(self._database, self._clock),
+                provider=host_of(self.settings.oidc_issuer),
+                sign_up_is_open=site.sign_up_is_open,
+            )
+        return WebServices(
+            hub, Pages(assets, site), assets, Markdown(), self._clock, self._origins, is_https, doors=doors
+        )
 
     def login_services(self) -> LoginServices:
         """What the token server's endpoints call."""

@@ -106,10 +106,22 @@ def of_account(connection: Connection, account_id: int, kind: str) -> list[Store
     return [_stored(row) for row in rows]
 
 
-def page(connection: Connection, account_id: int, kind: str, *, after: int, count: int) -> list[StoredToken]:
-    """The next tokens of an account, oldest first."""
-    query = _OF_ACCOUNT.where(tokens.c.id > after).limit(count)
-    return [_stored(row) for row in connection.execute(query, {"account": account_id, "kind": kind})]
+_PAGE = (
+    _TOKEN.where(
+        tokens.c.account_id == bindparam("account"),
+        tokens.c.kind == bindparam("kind"),
+        tokens.c.id < bindparam("before"),
+    )
+    .order_by(tokens.c.id.desc())
+    .limit(bindparam("count"))
+)
+_NEWEST = 2**63 - 1
+
+
+def page(connection: Connection, account_id: int, kind: str, *, before: int | None, count: int) -> list[StoredToken]:
+    """The newest tokens of an account, newest first; with `before`, those with smaller ids."""
+    parameters = {"account": account_id, "kind": kind, "before": before or _NEWEST, "count": count}
+    return [_stored(row) for row in connection.execute(_PAGE, parameters)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.api.asgi import Request
 from registry.api.callers import Caller, Callers
-from registry.api.hub.browsers import Browsers, Session
+from registry.api.hub.browsers import Browsers
 from registry.core.access import (
     REPOSITORY_ACTIONS,
     Action,
@@ -27,6 +27,7 @@ from registry.core.errors import AccountUnknown, Denied, NameUnknown, Unauthenti
 from registry.core.names import AccountName, Reference, RepositoryName, Tag
 from registry.services.access import Access, actor_of
 from registry.services.login import Login
+from registry.services.sessions import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,12 @@ class HubGate:
         if action is Action.CATALOG:
             return replace(visit, caller=await self._lister(caller))
         return await self._to_account(visit, action)
+
+    async def recognize(self, request: Request) -> None:
+        """Find out whose browser it is, for an answer that everybody gets. Raises Unavailable."""
+        if not self._callers.is_open and not request.header_values(b"authorization"):
+            address: str | None = request.scope["depotry.address"]
+            request.scope["depotry.session"] = await self._browsers.session(request, address)
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
         """What the client may still send."""

@@ -102,7 +102,7 @@ class Pages:
 
     def to_sign_in(self, view: View) -> Answer:
         """The way to the form for signing in, which leads back to this place."""
-        return self.redirect(view, f"{SIGN_IN}?{urlencode({'next': view.place})}")
+        return self.redirect(view, f"{SIGN_IN}?{urlencode({'next': view.way_back})}")
 
     def redirect(self, view: View, path: str, *, cookies: Headers | None = None) -> Answer:
         """After a form, or to another page of ours; a request of htmx is told to load it as a whole page. `cookies` are
