@@ -108,25 +108,24 @@ class PersonalTokens:
 
         return await self.database.read(read)
 
-    async def page(self, account_id: int, *, before: int | None, count: int) -> list[StoredToken]:
-        """Its newest personal tokens, newest first; with `before`, those with smaller ids."""
-        return await self.database.point(
-            lambda connection: tokens.page(connection, account_id, tokens.PERSONAL, before=before, count=count)
-        )
+    async def page(self, account: str, kind: str, *, after: int, count: int) -> list[StoredToken]:
+        """The next tokens of one kind of an account, oldest first."""
+        bounded = min(count, LIST_PAGE_MAX + 1)
 
-    async def logins(self, account_id: int) -> list[StoredToken]:
-        """The logins that clients keep, oldest first; there are a hundred at most."""
-        return await self.database.point(lambda connection: tokens.of_account(connection, account_id, tokens.REFRESH))
+        def read(connection: Connection) -> list[StoredToken]:
+            return tokens.page(connection, existing(connection, account).id, kind, after=after, count=bounded)
 
-    async def revoke(self, token_id: int, by: By, *, of: int | None = None) -> None:
-        """End a token, and the logins that were begun with it. With `of` only if it is of that account."""
-        now = self.clock()
+        return await self.database.read(read)
 
-        def remove(connection: Connection) -> None:
-            access.lock_changes(connection)
-            token = tokens.get(connection, token_id)
-            if token is None or of not in (None, token.account_id):
-                raise AccountUnknown(f"there is no token {token_id}")
+    async def get(self, account: str, token_id: int) -> StoredToken:
+        """One token of an account. Raises AccountUnknown, also for one of another account."""
+        return await self.database.read(lambda connection: _token(connection, token_id, account))
+
+    async def revoke(self, token_id: int, by: By, *, account: str | None = None) -> None:
+        """End a token, and what was begun with it; with `account` only one of that account. Raises AccountUnknown."""
+
+        def remove(connection: Connection, now: int) -> None:
+            token = _token(connection, token_id, account)
             # Nobody begins a login with it meanwhile.
             accounts.lock(connection, token.account_id)
             gone = tokens.remove(connection, [token_id])
