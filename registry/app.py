@@ -48,6 +48,7 @@ from registry.services import first_admin
 from registry.services.access import Access
 from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
+from registry.services.audits import Audits
 from registry.services.browse import Browse
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
@@ -66,6 +67,8 @@ from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Push, References
 from registry.services.remove import Remove
+from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from registry.services.second_factor import SecondFactor
 from registry.services.sessions import SessionLimits, Sessions
 from registry.services.sign_in import SignIn
@@ -506,6 +509,9 @@ class House:
             contents=Contents(self._database, self._blobs),
             tagging=Tagging(self._database, self._clock),
             remove=Remove(self._database, self._clock, self.settings.lease_s * 1000),
+            audits=Audits(self._database),
+            repositories=Repositories(self._database, self._clock, self.settings.lease_s * 1000),
+            roles=Roles(self._database, self._clock),
             statistics=Statistics(self._database, self._clock),
             readiness=readiness,
             settings=[

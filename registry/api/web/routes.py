@@ -7,7 +7,7 @@ from registry.api.boundary import Boundary
 from registry.api.hub.gate import Visit
 from registry.api.hub.paths import Paths
 from registry.api.responses import Answer, BlobAnswer
-from registry.api.web import affairs, api_pages, cookies, explore, mine, namespaces, preferences, proof
+from registry.api.web import affairs, browsing, cookies, preferences, proof
 from registry.api.web.assets import PREFIX as STATIC
 from registry.api.web.forms import CSRF_FIELD, Form, read_form
 from registry.api.web.services import WebServices
@@ -17,14 +17,7 @@ from registry.api.web.view import preferences as preferences_of
 from registry.core.errors import PreconditionFailed, ProofRequired, RegistryError, Unauthenticated
 from registry.services.sessions import Session
 
-WEB_ROUTES: tuple[WebRoute, ...] = (
-    *explore.ROUTES,
-    *namespaces.ROUTES,
-    *mine.ROUTES,
-    *api_pages.ROUTES,
-    *preferences.ROUTES,
-    *affairs.ROUTES,
-)
+WEB_ROUTES: tuple[WebRoute, ...] = (*browsing.ROUTES, *affairs.ROUTES, *preferences.ROUTES)
 _PATHS: Paths[WebRoute] = Paths(WEB_ROUTES)
 
 
@@ -96,8 +89,8 @@ class WebApp:
         return self._services.pages.failure(self._plain_view(request))
 
     def _plain_view(self, request: Request) -> View:
-        """For errors, which may lie in what a view is made of. They say nothing of the query, which may be a secret that
-        went astray."""
+        """For errors, which may lie in what a view is made of. They say nothing of the query, which may be a secret
+        that went astray."""
         try:
             return replace(self._view(request), query=())
         except RegistryError:
