@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from registry import __version__
 from registry.api.accounts import LoginApi, LoginServices
@@ -29,7 +29,7 @@ from registry.api.web.assets import Assets
 from registry.api.web.markdown import Markdown
 from registry.api.web.pages import FOLDER, Pages, Site
 from registry.api.web.routes import WebApp
-from registry.api.web.services import WebServices
+from registry.api.web.services import Signing, WebServices
 from registry.auth import sealing
 from registry.auth.challenge import ChallengeKind, Origins
 from registry.auth.passwords import Passwords
@@ -49,6 +49,7 @@ from registry.services import first_admin
 from registry.services.access import Access
 from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
+from registry.services.audits import Audits
 from registry.services.browse import Browse
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
@@ -62,10 +63,13 @@ from registry.services.identities import Identities
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
+from registry.services.personal_tokens import PersonalTokens
 from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Push, References
 from registry.services.remove import Remove
+from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from registry.services.second_factor import SecondFactor
 from registry.services.sessions import SessionLimits, Sessions
 from registry.services.sign_in import SignIn
@@ -290,6 +294,11 @@ def provider_of(settings: Settings, clock: Clock) -> "Provider | None":
     return Provider(client, lambda: clock() / 1000)
 
 
+def host_of(url: str | None) -> str:
+    """What people see of an identity provider's address; empty without one."""
+    return "" if url is None else urlsplit(url).netloc
+
+
 def graces_of(settings: Settings) -> Graces:
     """How long background work leaves things alone, by these settings."""
     return Graces(
@@ -511,6 +520,9 @@ class House:
             contents=Contents(self._database, self._blobs),
             tagging=Tagging(self._database, self._clock),
             remove=Remove(self._database, self._clock, self.settings.lease_s * 1000),
+            audits=Audits(self._database),
+            repositories=Repositories(self._database, self._clock, self.settings.lease_s * 1000),
+            roles=Roles(self._database, self._clock),
             statistics=Statistics(self._database, self._clock),
             readiness=readiness,
             settings=[
@@ -537,7 +549,19 @@ class House:
             is_open=self.settings.open,
         )
         is_https = self._origins.issuer.startswith("https:")
-        return WebServices(hub, Pages(assets, site), assets, Markdown(), self._clock, is_https)
+        doors = None
+        if not self.settings.open:
+            doors = Signing(
+                self.entrance,
+                self._login,
+                Accounts(self._database, self.passwords, self._clock),
+                PersonalTokens(self._database, self._clock),
+                provider=host_of(self.settings.oidc_issuer),
+                sign_up_is_open=site.sign_up_is_open,
+            )
+        return WebServices(
+            hub, Pages(assets, site), assets, Markdown(), self._clock, self._origins, is_https, doors=doors
+        )
 
     def login_services(self) -> LoginServices:
         """What the token server's endpoints call."""

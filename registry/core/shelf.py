@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from registry.core.access import Visibility
+from registry.core.digest import Digest
 from registry.core.limits import LIST_PAGE_DEFAULT
 from registry.core.search import SearchText
 
@@ -85,6 +86,25 @@ class RepositoriesPage:
     entries: list[ListedRepository]
     next_after: Position | None
     total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A tag that stands for what a repository holds: `latest`, or the one that was set last."""
+
+    tag: str
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryPage:
+    """What the pages of a repository show of it. README and sample are None unless asked for, or where there is none."""
+
+    repository: ListedRepository
+    readme: str | None = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)

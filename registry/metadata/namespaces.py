@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, true, union
 from sqlalchemy.engine import Connection
 
-from registry.core.access import Visibility
+from registry.core.access import Role, Visibility
 from registry.core.shelf import ListedNamespace, NamespacePage, NamespacesPage, RepositoriesQuery
 from registry.metadata import shelf
-from registry.metadata.schema import accounts, members, repositories
+from registry.metadata.schema import accounts, grants, members, repositories, team_members
 from registry.metadata.ways import CALLER, OWN_NAMESPACES, OWN_REPOSITORIES, Viewer, Walk
 
 _IS_ACCOUNT = and_(accounts.c.kind != "robot", accounts.c.deleted_at.is_(None))
@@ -127,3 +127,23 @@ def _numbered(connection: Connection, viewer: Viewer, found: NamespacePage) -> N
     query = select(func.count(), *sums).select_from(held.join(repositories, repositories.c.id == held.c.id))
     count, star_count, pull_count = map(int, connection.execute(query, {"account": viewer.account_id}).one())
     return replace(found, repository_count=count, star_count=star_count, pull_count=pull_count)
+
+
+_WRITES = grants.c.role >= Role.WRITE
+_OPEN = union(
+    select(accounts.c.id).where(accounts.c.id == CALLER, accounts.c.kind != "robot"),
+    select(members.c.organization_id).where(members.c.account_id == CALLER, members.c.is_owner),
+    select(grants.c.namespace_id).where(grants.c.account_id == CALLER, grants.c.namespace_id.is_not(None), _WRITES),
+    select(grants.c.namespace_id)
+    .join(team_members, team_members.c.team_id == grants.c.team_id)
+    .where(team_members.c.account_id == CALLER, grants.c.namespace_id.is_not(None), _WRITES),
+)
+"""Where an account may make repositories: in its own namespace, as an owner, or with a role on all of it."""
+_OPEN_MAX = 500
+
+
+def open_to(connection: Connection, account_id: int) -> list[str]:
+    """The names of namespaces in which an account may make repositories, its own first."""
+    query = select(accounts.c.name).where(accounts.c.id.in_(_OPEN), accounts.c.deleted_at.is_(None))
+    query = query.order_by(accounts.c.id != CALLER, accounts.c.name).limit(_OPEN_MAX)
+    return list(connection.execute(query, {"account": account_id}).scalars())

@@ -12,9 +12,18 @@ from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, and_, exists,
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Visibility
+from registry.core.digest import Digest
 from registry.core.search import Nearness, SearchText, nearness
-from registry.core.shelf import ListedRepository, Order, Position, RepositoriesPage, RepositoriesQuery
-from registry.metadata.schema import accounts, manifests, repositories, repository_facets, stars
+from registry.core.shelf import (
+    ListedRepository,
+    Order,
+    Position,
+    RepositoriesPage,
+    RepositoriesQuery,
+    RepositoryPage,
+    Sample,
+)
+from registry.metadata.schema import accounts, manifests, readmes, repositories, repository_facets, stars, tags
 from registry.metadata.search import Index, holds, may_be_meant
 from registry.metadata.ways import CALLER, OWN_NAMESPACES, OWN_REPOSITORIES, Viewer, Walk, among, below, place
 
@@ -63,6 +72,48 @@ def page(
     is_asked = with_facets and wanted.with_facets
     held = _facets_of(connection, [row.id for row in rows]) if is_asked else {}
     return RepositoriesPage([_entry(row, held) for row in rows], next_after, number)
+
+
+_ITS_TAGS = select(tags.c.manifest_id, tags.c.name).where(tags.c.repository_id == repositories.c.id)
+_LATEST = _ITS_TAGS.where(tags.c.name == "latest")
+_NEWEST = _ITS_TAGS.order_by(tags.c.updated_at.desc(), tags.c.name.desc()).limit(1)
+
+
+def one(connection: Connection, viewer: Viewer, repository_id: int, *, is_whole: bool) -> RepositoryPage | None:
+    """What the pages of a repository show of it, with `is_whole` also README, sample, types and platforms: one
+    statement, and one more for these. That the viewer may see it was decided before."""
+    found = _WHOLE if is_whole else select(*_COLUMNS).select_from(_OWNED)
+    query = found.where(repositories.c.id == repository_id, repositories.c.deleted_at.is_(None))
+    row = connection.execute(query, {"account": viewer.account_id}).first()
+    if row is None:
+        return None
+    if not is_whole:
+        return RepositoryPage(_entry(row, {}))
+    sample = None
+    if row.digest is not None:
+        sample = Sample(row.sample, Digest.unpack(row.digest), row.media_type, row.artifact_type)
+    return RepositoryPage(_entry(row, _facets_of(connection, [row.id])), row.markdown, sample)
+
+
+def _either(column: str) -> Any:
+    """Of the tag `latest`, else of the newest one."""
+    pair = [query.with_only_columns(tags.c[column]).correlate(repositories) for query in (_LATEST, _NEWEST)]
+    return func.coalesce(*(query.scalar_subquery() for query in pair))
+
+
+_WHOLE = (
+    select(
+        *_COLUMNS,
+        readmes.c.markdown,
+        _either("name").label("sample"),
+        manifests.c.digest,
+        manifests.c.media_type,
+        manifests.c.artifact_type,
+    )
+    .select_from(_OWNED)
+    .outerjoin(readmes, readmes.c.repository_id == repositories.c.id)
+    .outerjoin(manifests, manifests.c.id == _either("manifest_id"))
+)
 
 
 def total(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> int:

@@ -10,6 +10,8 @@ from registry.metadata import audit
 from registry.metadata.audit import Filter, Page, Position, Row
 from registry.metadata.database import Database
 
+__all__ = ["Audits", "Filter", "Page", "Position", "Row", "line"]
+
 _BATCH_ROWS = 1_000
 
 

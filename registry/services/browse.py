@@ -6,8 +6,8 @@ pull, within the limits of its token; where access is open to all, everything.
 
 from dataclasses import dataclass, replace
 
-from registry.core.access import Principal
-from registry.core.errors import AccountUnknown, FieldInvalid
+from registry.core.access import Principal, RepositoryAccess
+from registry.core.errors import AccountUnknown, FieldInvalid, NameUnknown
 from registry.core.limits import LIST_PAGE_MAX
 from registry.core.search import SearchText
 from registry.core.shelf import (
@@ -16,6 +16,7 @@ from registry.core.shelf import (
     Order,
     RepositoriesPage,
     RepositoriesQuery,
+    RepositoryPage,
     Suggestions,
 )
 from registry.metadata import namespaces, shelf
@@ -38,6 +39,21 @@ class Browse:
         viewer = self._viewer(caller)
         return await self.database.read(lambda connection: shelf.page(connection, viewer, bounded))
 
+    async def repository(
+        self, caller: Principal, access: RepositoryAccess, *, is_whole: bool = False
+    ) -> RepositoryPage:
+        """What the pages of a repository show of it, which the caller was let in to; with `is_whole` its README and
+        what it holds too. Raises NameUnknown."""
+        viewer, repository_id = self._viewer(caller), access.id
+        if repository_id is None:
+            raise NameUnknown("no such repository", name=access.name)
+        found = await self.database.read(
+            lambda connection: shelf.one(connection, viewer, repository_id, is_whole=is_whole)
+        )
+        if found is None:
+            raise NameUnknown("no such repository", name=access.name)
+        return found
+
     async def suggest(self, caller: Principal, search: SearchText, count: int) -> Suggestions:
         """Repositories that fit best, and namespaces whose name begins so; nothing for no text."""
         viewer = self._viewer(caller)
@@ -59,6 +75,14 @@ class Browse:
         return await self.database.read(
             lambda connection: namespaces.page(connection, viewer, after=after, count=bounded, prefix=prefix)
         )
+
+    async def spaces(self, caller: Principal) -> list[str]:
+        """Namespaces in which the caller may make repositories, its own first; those of an admin of the instance, who
+        may everywhere, as if it were none."""
+        account_id = caller.account_id
+        if account_id is None:
+            return []
+        return await self.database.read(lambda connection: namespaces.open_to(connection, account_id))
 
     async def namespace(self, caller: Principal, name: str, *, with_numbers: bool = False) -> NamespacePage:
         """One namespace. Raises AccountUnknown unless the caller may see something in it, or belongs to it."""

@@ -49,13 +49,14 @@ class Contents:
     database: Database
     store: BlobStore
 
-    async def tags(self, access: RepositoryAccess, query: Query) -> TagPage:
-        """A page of tags. Raises FieldInvalid for an order that the list of a digest does not have."""
+    async def tags(self, access: RepositoryAccess, query: Query, *, with_total: bool = True) -> TagPage:
+        """A page of tags, and how many there are. Raises FieldInvalid for an order that the list of a digest does not
+        have."""
         if query.digest is not None and query.order is not Order.NAME:
             raise FieldInvalid("the tags of one digest are listed by name", field="sort")
         _require_position(query)
         repository_id = existing(access)
-        is_whole = not query.name_part and query.digest is None and query.with_fallback
+        is_whole = with_total and not query.name_part and query.digest is None and query.with_fallback
 
         def read(connection: Connection) -> TagPage:
             total = tag_list.count(connection, repository_id) if is_whole else None

@@ -26,7 +26,7 @@ from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.readmes import Readme
 from registry.metadata.repositories import Repository
-from registry.services import administration
+from registry.services import administration, journal
 from registry.services.accounts import existing
 from registry.services.administration import KEEP, By, Keep, actor_of
 from registry.services.clock import Clock
@@ -90,6 +90,23 @@ class Repositories:
         """The way in for who needs no permit."""
         found = await self.database.read(lambda connection: existing_repository(connection, name))
         return RepositoryAccess(name, found.id, actor)
+
+    async def create(self, target: RepositoryAccess, wanted: RepositoryChange) -> None:
+        """Make a repository that holds nothing, for who was let in to push to it. Raises FieldInvalid, and Conflict
+        where there is one of this name, or one that had it."""
+        checked = wanted.checked()
+        visibility = target.visibility if checked.visibility is KEEP else checked.visibility
+
+        def change(connection: Connection, now: int) -> None:
+            new = replace(target, visibility=visibility)
+            made, is_new = repositories.ensure(connection, new, now=now)
+            if not is_new:
+                raise Conflict(f"there is a repository {target.name}, or one that had this name", field="name")
+            if checked.description is not KEEP:
+                repositories.describe(connection, made.id, checked.description)
+            journal.created(connection, new, now=now)
+
+        await administration.change(self.database, self.clock, target, change)
 
     async def all(self, prefix: str = "") -> list[Repository]:
         """Every repository whose name begins with `prefix`, by name."""

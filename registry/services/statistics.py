@@ -209,6 +209,12 @@ class Statistics:
 
         return await self.database.read(read)
 
+    async def daily(self, access: RepositoryAccess, *, days: int) -> Days:
+        """Pulls of a repository on each of the last `days` days. Raises NameUnknown."""
+        repository_id, first = _existing(access), self._today() - days + 1
+        found = await self.database.read(lambda connection: pulls.days(connection, repository_id, since=first))
+        return _days(first, days, found)
+
     async def of_tag(self, access: RepositoryAccess, tag: Tag, *, days: int) -> TagPulls:
         """Pulls of a tag in the last `days` days. Raises NameUnknown, ManifestUnknown."""
         repository_id, first = _existing(access), self._today() - days + 1

@@ -26,7 +26,7 @@ ROWS: dict[str, Row] = {
     "namespace": Row("GET", "/u/acme", "catalog", 200),
     "repositories": Row("GET", "/repositories", "self", 200),
     "stars": Row("GET", "/stars", "self", 200),
-    "apiDocumentation": Row("GET", "/api/v1", "ping", 200),
+    "api-documentation": Row("GET", "/api/v1", "ping", 200),
     "preferences": Row("POST", "/preferences", "login", 303, content={"theme": "dark"}),
 }
 """By the name of the route. The content of a form is nothing that changes anything."""

@@ -53,6 +53,16 @@ docker run --rm -p 8080:8080 -e LOG_LEVEL=debug {host}/acme/web:2.1.0
 > Not for production yet: `2.0` is.
 """
 
+OPEN = {
+    "mirror/alpine": "A minimal image with a package index, and only a few megabytes of it.",
+    "mirror/nginx": "An HTTP server, reverse proxy and load balancer.",
+    "mirror/postgres": "The PostgreSQL object-relational database.",
+    "acme/web": "The public site, with everything that it needs to run behind a load balancer.",
+    "acme/charts/site": "Everything that the public site needs in a cluster.",
+    "acme/models/tiny": "",
+}
+"""What is public, and what is said of it."""
+
 Entry = dict[str, Any]
 
 
@@ -272,17 +282,23 @@ def _private(pusher: Pusher) -> None:
 
 
 def _open(registry: Registry) -> None:
-    for name in (
-        "mirror/alpine",
-        "mirror/nginx",
-        "mirror/postgres",
-        "acme/web",
-        "acme/charts/site",
-        "acme/models/tiny",
-    ):
-        command(registry, "repository", "visibility", name, "public")
-    command(registry, "repository", "grant", "acme/web", "team:acme/crew", "write")
-    command(registry, "repository", "grant", "acme/web", "chen", "read")
+    """By the forms of the pages."""
+    with registry.client(auth=("admin", ADMIN_PASSWORD)) as client:
+        for name, description in OPEN.items():
+            _send(client, f"/r/{name}/-/settings/visibility", visibility="public")
+            _send(client, f"/r/{name}/-/settings/description", description=description)
+    with registry.client(auth=("ada", PASSWORD)) as client:
+        _send(client, "/r/acme/web/-/settings/access", holder="team:acme/crew", role="write")
+        _send(client, "/r/acme/web/-/settings/access", holder="chen", role="read")
+        _send(client, "/r/acme/web/-/readme", readme=README.replace("{host}", f"localhost:{registry.port}"))
+        _send(client, "/r/acme/web/-/star", star="on")
+        _send(client, "/r/mirror/alpine/-/star", star="on")
+    with registry.client(auth=("ben", PASSWORD)) as client:
+        _send(client, "/r/acme/web/-/star", star="on")
+
+
+def _send(client: httpx2.Client, path: str, **fields: str) -> None:
+    expect(client.post(path, data=fields), 303)
 
 
 def _pull(registry: Registry) -> None:

@@ -9,38 +9,11 @@ from typing import Protocol
 
 from registry.api.asgi import Request
 from registry.auth.challenge import Origins
-from registry.core.access import Principal
 from registry.core.errors import Denied, ProofRequired
+from registry.services.sessions import Session
 
 SAFE_METHODS = ("GET", "HEAD")
 WORD_HEADER = b"x-csrf-token"
-
-
-class Session(Protocol):
-    """A browser that is signed in."""
-
-    @property
-    def id(self) -> int:
-        """Its row."""
-
-    @property
-    def principal(self) -> Principal:
-        """Whose it is."""
-
-    @property
-    def proved_at(self) -> int:
-        """When its person last showed who it is, in ms since 1970 UTC."""
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether its account administers the instance, for the menu: the gate asks again."""
-
-    @property
-    def word(self) -> str:
-        """Its secret word, for the forms of its pages."""
-
-    def is_word(self, text: str) -> bool:
-        """Whether this is its secret word; in constant time."""
 
 
 class Sessions(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.api.asgi import Request
 from registry.api.callers import Caller, Callers
-from registry.api.hub.browsers import Browsers, Session
+from registry.api.hub.browsers import SAFE_METHODS, Browsers
 from registry.core.access import (
     REPOSITORY_ACTIONS,
     Action,
@@ -27,6 +27,7 @@ from registry.core.errors import AccountUnknown, Denied, NameUnknown, Unauthenti
 from registry.core.names import AccountName, Reference, RepositoryName, Tag
 from registry.services.access import Access, actor_of
 from registry.services.login import Login
+from registry.services.sessions import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,9 @@ class HubGate:
         NameInvalid, AccountNameInvalid, Unauthenticated, Denied, ProofRequired, NameUnknown, AccountUnknown,
         TooManyRequests, Unavailable."""
         self._browsers.require_same_site(request)
-        if request.method not in SAFE_METHODS:
-            # What somebody did a moment ago, at whatever node, is known before more is done: the transaction of a change
-            # would take it for a change behind the back of this request.
+        if request.method not in SAFE_METHODS and not self._callers.is_open:
+            # Whoever has just changed access goes on by it: what is known may be a second old, and the transaction
+            # would refuse what was decided by that.
             await self._access.refresh()
         caller, session = await self._caller(request)
         request.scope["depotry.account"] = caller.principal.name
@@ -134,12 +135,18 @@ class HubGate:
                 await self._browsers.require_proof(session)
         visit = Visit(request, caller, names, session=session)
         if action in REPOSITORY_ACTIONS:
-            return await self._to_repository(visit, action)
+            return await self.into(visit, names["repository"], action)
         if action in (Action.PING, Action.LOGIN):
             return visit
         if action is Action.CATALOG:
             return replace(visit, caller=await self._lister(caller))
         return await self._to_account(visit, action)
+
+    async def recognize(self, request: Request) -> None:
+        """Find out whose browser it is, for an answer that everybody gets. Raises Unavailable."""
+        if not self._callers.is_open and not request.header_values(b"authorization"):
+            address: str | None = request.scope["depotry.address"]
+            request.scope["depotry.session"] = await self._browsers.session(request, address)
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
         """What the client may still send."""
@@ -175,8 +182,12 @@ class HubGate:
 
     # Repositories
 
-    async def _to_repository(self, visit: Visit, action: Action) -> Visit:
-        name = RepositoryName.parse(visit.names["repository"])
+    async def into(self, visit: Visit, name: str, action: Action) -> Visit:
+        """Let who was let in go on to a repository that the path does not name. Raises NameInvalid, Unauthenticated,
+        Denied, NameUnknown, Unavailable."""
+        return await self._to_repository(visit, RepositoryName.parse(name), action)
+
+    async def _to_repository(self, visit: Visit, name: RepositoryName, action: Action) -> Visit:
         caller = visit.caller
         if self._callers.is_open:
             entry = await self._access.open_entry(name, caller.actor)

@@ -7,9 +7,12 @@ import msgspec
 
 from registry.api.hub.gate import HubGate
 from registry.api.operate import Readiness
+from registry.services.audits import Audits
 from registry.services.browse import Browse
 from registry.services.contents import Contents
 from registry.services.remove import Remove
+from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from registry.services.statistics import Statistics
 from registry.services.tagging import Tagging
 
@@ -37,6 +40,9 @@ class HubServices:
     contents: Contents
     tagging: Tagging
     remove: Remove
+    audits: Audits
+    repositories: Repositories
+    roles: Roles
     statistics: Statistics
     readiness: Readiness
     settings: Sequence[Setting]

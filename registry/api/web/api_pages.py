@@ -162,4 +162,4 @@ def _named(schema: Any) -> Iterator[str]:
             yield from _named(value)
 
 
-ROUTES = (WebRoute("apiDocumentation", "GET", "/api/v1", Action.PING, get_api),)
+ROUTES = (WebRoute("api-documentation", "GET", "/api/v1", Action.PING, get_api),)

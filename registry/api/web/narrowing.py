@@ -32,7 +32,6 @@ class Type(StrEnum):
     CHART = "chart"
     WASM = "wasm"
     MODEL = "model"
-    PLUGIN = "plugin"
 
 
 ARTIFACT_TYPES = {
@@ -40,7 +39,6 @@ ARTIFACT_TYPES = {
     Type.CHART: "application/vnd.cncf.helm.config.v1+json",
     Type.WASM: "application/vnd.wasm.config.v0+json",
     Type.MODEL: "application/vnd.cncf.model.manifest.v1+json",
-    Type.PLUGIN: "application/vnd.docker.plugin.v1+json",
 }
 
 
@@ -108,7 +106,6 @@ def choices(fields: Narrowed, texts: Catalogue, *, is_signed_in: bool) -> Choice
         (Type.CHART.value, gettext("Helm charts")),
         (Type.WASM.value, "WebAssembly"),
         (Type.MODEL.value, gettext("AI models")),
-        (Type.PLUGIN.value, gettext("Plugins")),
     ]
     orders = [
         ("-pull_count", gettext("Most pulled")),

@@ -1,6 +1,6 @@
 """Rendering: templates to answers, with all that a page needs and a policy that lets it load only our own files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -17,9 +17,9 @@ from registry.api.responses import Answer
 from registry.api.web import plots
 from registry.api.web.assets import Assets
 from registry.api.web.formats import Formats, machine_time
-from registry.api.web.kinds import kind_of, kinds_of
 from registry.api.web.languages import LANGUAGES, Catalogue, Language, read_catalogue
 from registry.api.web.view import Theme, View, is_own_path
+from registry.core.artifacts import Sort, sort_of
 from registry.core.errors import MethodNotAllowed, RegistryError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Pages:
 
     def __init__(self, assets: Assets, site: Site, folders: Sequence[Path] = (FOLDER / "templates",)) -> None:
         self._assets = assets
-        self._site = site
+        self.site = site
         self._folders = folders
         self._formats: dict[str, Formats] = {}
 
@@ -102,7 +102,7 @@ class Pages:
 
     def to_sign_in(self, view: View) -> Answer:
         """The way to the form for signing in, which leads back to this place."""
-        return self.redirect(view, f"{SIGN_IN}?{urlencode({'next': view.place})}")
+        return self.redirect(view, f"{SIGN_IN}?{urlencode({'next': view.way_back})}")
 
     def redirect(self, view: View, path: str, *, cookies: Headers | None = None) -> Answer:
         """After a form, or to another page of ours; a request of htmx is told to load it as a whole page. `cookies` are
@@ -128,7 +128,7 @@ class Pages:
         return self._environment.get_template(name)
 
     def _names(self, view: View, values: Values | None) -> dict[str, Any]:
-        names: dict[str, Any] = {**(values or {}), "view": view, "site": self._site}
+        names: dict[str, Any] = {**(values or {}), "view": view, "site": self.site}
         # The macros know the view as well: its language, and the token that their forms carry.
         names["ui"] = self._template("ui.html").make_module(names)
         names["chart"] = self._template("charts.html").make_module(names)
@@ -156,7 +156,7 @@ class Pages:
             asset=self._assets.url, languages=LANGUAGES, themes=tuple(Theme), plots=plots, reason=_reason
         )
         environment.filters.update({**self._filters(), "initials": initials, "hue": hue})
-        environment.filters.update({"kind": kind_of, "kinds": kinds_of})
+        environment.filters["sorts"] = _sorts
         self._speak(environment)
         return environment
 
@@ -229,6 +229,11 @@ def hue(name: str) -> int:
 def _time(at_ms: int, text: str, formats: Formats) -> Markup:
     template = Markup('<time datetime="{}" title="{}">{}</time>')
     return template.format(machine_time(at_ms), formats.moment(at_ms), text)
+
+
+def _sorts(artifact_types: Iterable[str]) -> list[Sort]:
+    """What artifacts of these types are to people, each once."""
+    return list(dict.fromkeys(sort_of("", artifact_type) for artifact_type in artifact_types))
 
 
 def _reason(status: int) -> str:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from registry.api.web.kinds import Kind
+from registry.core.artifacts import Sort
 
 TAG_MARK, DIGEST_MARK = "%tag%", "%digest%"
 """Stand for a tag and its digest in commands that a script fills in."""
@@ -16,11 +16,11 @@ class Shape(StrEnum):
     FILES = "files"
 
 
-def shape_of(kind: Kind) -> Shape:
-    """How something of this kind is pulled."""
-    if kind in (Kind.IMAGE, Kind.INDEX, Kind.PLUGIN, Kind.WASM):
+def shape_of(sort: Sort) -> Shape:
+    """How something of this sort is pulled."""
+    if sort in (Sort.IMAGE, Sort.INDEX, Sort.WASM):
         return Shape.IMAGE
-    return Shape.CHART if kind is Kind.CHART else Shape.FILES
+    return Shape.CHART if sort is Sort.CHART else Shape.FILES
 
 
 def recipes(place: str, shape: Shape, tag: str | None, digest: str) -> list[tuple[str, str]]:

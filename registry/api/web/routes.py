@@ -4,26 +4,20 @@ from dataclasses import replace
 
 from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
-from registry.api.hub.browsers import Session
 from registry.api.hub.gate import Visit
 from registry.api.hub.paths import Paths
 from registry.api.responses import Answer, BlobAnswer
-from registry.api.web import api_pages, cookies, explore, mine, namespaces, preferences
+from registry.api.web import affairs, browsing, cookies, preferences, proof
 from registry.api.web.assets import PREFIX as STATIC
 from registry.api.web.forms import CSRF_FIELD, Form, read_form
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
-from registry.api.web.view import Caller, View
+from registry.api.web.view import Caller, View, came_from
 from registry.api.web.view import preferences as preferences_of
-from registry.core.errors import RegistryError, Unauthenticated
+from registry.core.errors import PreconditionFailed, ProofRequired, RegistryError, Unauthenticated
+from registry.services.sessions import Session
 
-WEB_ROUTES: tuple[WebRoute, ...] = (
-    *explore.ROUTES,
-    *namespaces.ROUTES,
-    *mine.ROUTES,
-    *api_pages.ROUTES,
-    *preferences.ROUTES,
-)
+WEB_ROUTES: tuple[WebRoute, ...] = (*browsing.ROUTES, *affairs.ROUTES, *preferences.ROUTES)
 _PATHS: Paths[WebRoute] = Paths(WEB_ROUTES)
 
 
@@ -41,7 +35,12 @@ class WebApp:
     async def _respond(self, request: Request) -> Answer | BlobAnswer:
         if request.raw_path.startswith(STATIC):
             return self._services.assets.answer(request)
-        route, names = _PATHS.find(request.method, request.raw_path)
+        try:
+            route, names = _PATHS.find(request.method, request.raw_path)
+        except RegistryError:
+            # So that the page which says so knows who looks at it.
+            await self._services.hub.gate.recognize(request)
+            raise
         request.scope["depotry.route"] = route
         form = Form() if route.method == "GET" else await read_form(request)
         request.scope["depotry.csrf"] = form.text(CSRF_FIELD)
@@ -63,6 +62,7 @@ class WebApp:
             flashes=cookies.flashes_of(request),
             query=tuple((name, value) for name, values in request.query().items() for value in values),
             is_htmx=_wants_piece(request),
+            came_from=came_from(request, self._services.origins.of(request.header(b"host"))),
         )
 
     def _sent(self, request: Request, answer: Answer) -> Answer:
@@ -74,16 +74,23 @@ class WebApp:
         return answer
 
     def _failed(self, error: RegistryError, request: Request) -> Answer:
+        if isinstance(error, ProofRequired):
+            view = self._view(request)
+            return self._services.pages.redirect(view, proof.way_to_proof(view))
         if isinstance(error, Unauthenticated):
-            return self._services.pages.to_sign_in(self._view(request))
+            view = self._view(request)
+            if view.caller is None:
+                return self._services.pages.to_sign_in(view)
+            # Signed in, and so led back here at once.
+            error = PreconditionFailed(error.message)
         return self._services.pages.error(self._plain_view(request), error)
 
     def _broken(self, request: Request) -> Answer:
         return self._services.pages.failure(self._plain_view(request))
 
     def _plain_view(self, request: Request) -> View:
-        """For errors, which may lie in what a view is made of. They say nothing of the query, which may be a secret that
-        went astray."""
+        """For errors, which may lie in what a view is made of. They say nothing of the query, which may be a secret
+        that went astray."""
         try:
             return replace(self._view(request), query=())
         except RegistryError:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from registry.api.asgi import Request
 from registry.api.web.languages import LANGUAGES, Language, accepted, language_of
@@ -10,6 +10,7 @@ from registry.api.web.languages import LANGUAGES, Language, accepted, language_o
 LANGUAGE_COOKIE = "depotry_language"
 THEME_COOKIE = "depotry_theme"
 COOKIES_MAX = 64
+_REFERER_MAX_CHARS = 2048
 
 
 class Theme(StrEnum):
@@ -61,11 +62,18 @@ class View:
     query: tuple[tuple[str, str], ...] = ()
     is_htmx: bool = False
     """A piece of the page is asked for, not all of it."""
+    came_from: str = ""
+    """For a form that was sent: the page that it stands on, as far as the browser tells."""
 
     @property
     def place(self) -> str:
         """Path and query: where to come back to."""
         return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    @property
+    def way_back(self) -> str:
+        """Where to come back to after signing in, or showing once more who one is: a form that was sent is no page."""
+        return self.came_from or self.place
 
     def link(self, **changes: str | int | None) -> str:
         """This page with other fields in its query; None takes one away. Whoever filters or sorts starts at the first
@@ -86,6 +94,21 @@ def preferences(request: Request) -> tuple[Language, Theme]:
         language or accepted(request.header(b"accept-language")),
         Theme(theme) if theme in set(Theme) else Theme.AUTO,
     )
+
+
+def came_from(request: Request, origin: str) -> str:
+    """The page of ours, at `origin`, on which a form stands that was sent; the start where the browser says nothing."""
+    if request.method in ("GET", "HEAD"):
+        return ""
+    shown = (request.header(b"hx-current-url") or request.header(b"referer") or "")[:_REFERER_MAX_CHARS]
+    if not shown.lower().startswith(f"{origin.lower()}/"):
+        return "/"
+    try:
+        parts = urlsplit(shown)
+    except ValueError:
+        return "/"
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return path if is_own_path(path) else "/"
 
 
 def cookies_of(request: Request) -> dict[str, str]:
