@@ -29,7 +29,7 @@ from registry.api.web.assets import Assets
 from registry.api.web.markdown import Markdown
 from registry.api.web.pages import FOLDER, Pages, Site
 from registry.api.web.routes import WebApp
-from registry.api.web.services import Signing, WebServices
+from registry.api.web.services import Affairs, Signing, WebServices
 from registry.auth import sealing
 from registry.auth.challenge import ChallengeKind, Origins
 from registry.auth.passwords import Passwords
@@ -51,6 +51,7 @@ from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
 from registry.services.audits import Audits
 from registry.services.browse import Browse
+from registry.services.bulk import Bulk
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
@@ -63,6 +64,7 @@ from registry.services.identities import Identities
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
+from registry.services.organizations import Organizations
 from registry.services.personal_tokens import PersonalTokens
 from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
@@ -554,13 +556,29 @@ class House:
             doors = Signing(
                 self.entrance,
                 self._login,
-                Accounts(self._database, self.passwords, self._clock),
-                PersonalTokens(self._database, self._clock),
                 provider=host_of(self.settings.oidc_issuer),
                 sign_up_is_open=site.sign_up_is_open,
             )
+        database, clock = self._database, self._clock
+        affairs = Affairs(
+            accounts=Accounts(database, self.passwords, clock),
+            organizations=Organizations(database, clock),
+            roles=Roles(database, clock),
+            tokens=PersonalTokens(database, clock),
+            repositories=Repositories(database, clock, self.settings.lease_s * 1000),
+            bulk=Bulk(database, clock),
+            audits=Audits(database),
+        )
         return WebServices(
-            hub, Pages(assets, site), assets, Markdown(), self._clock, self._origins, is_https, doors=doors
+            hub,
+            Pages(assets, site),
+            assets,
+            Markdown(),
+            clock,
+            self._origins,
+            is_https,
+            affairs,
+            doors=doors,
         )
 
     def login_services(self) -> LoginServices:

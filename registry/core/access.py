@@ -227,6 +227,8 @@ class Standing:
     is_own: bool = False
     """The caller's own namespace, or that of an organization that it owns."""
     is_member: bool = False
+    namespace_kind: str | None = None
+    """`user` or `organization`."""
 
 
 def decide_standing(standing: Standing, limits: TokenLimits | None) -> frozenset[Action]:

@@ -100,7 +100,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPage:
-    """What the pages of a repository show of it. README and sample are None unless asked for, or where there is none."""
+    """What the pages of a repository show of it. README and sample are None unless asked for and
+    there."""
 
     repository: ListedRepository
     readme: str | None = None

@@ -143,6 +143,7 @@ _STANDING = (
         accounts.c.is_admin.label("admin"),
         accounts.c.kind,
         _named.c.id.label("namespace"),
+        _named.c.kind.label("namespace_kind"),
         members.c.is_owner.label("owner"),
     )
     .select_from(installation)
@@ -167,6 +168,7 @@ def standing(connection: Connection, account_id: int, namespace: str | None) -> 
         namespace_id=row.namespace,
         is_own=row.namespace is not None and (row.namespace == account_id or bool(row.owner)),
         is_member=row.owner is not None,
+        namespace_kind=row.namespace_kind,
     )
 
 

@@ -165,12 +165,12 @@ class Sessions:
     def _is_proof(self, proved_at: int) -> bool:
         return 0 <= self._clock() - proved_at < PROOF_MS
 
-    async def listed(self, session: Session) -> list[StoredSession]:
-        """The sessions of the same account, newest first, this one among them."""
+    async def listed(self, account_id: int) -> list[StoredSession]:
+        """The sessions of an account, newest first."""
         now = self._clock()
         seen_after = now - self._limits.idle_ms
         return await self._database.read(
-            lambda connection: sessions.of_account(connection, session.account_id, now=now, seen_after=seen_after)
+            lambda connection: sessions.of_account(connection, account_id, now=now, seen_after=seen_after)
         )
 
     # Beginning

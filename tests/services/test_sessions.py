@@ -113,12 +113,12 @@ async def test_use_is_written_down_once_a_minute(hall: Hall) -> None:
     assert session is not None
     hall.now += 2 * MINUTE_MS
     await asyncio.gather(*(hall.sessions.read(signed_in.secret, "192.0.2.9") for _ in range(20)))
-    [listed] = await hall.sessions.listed(session)
+    [listed] = await hall.sessions.listed(session.account_id)
     assert (listed.seen_at, listed.address, listed.user_agent) == (hall.now, "192.0.2.9", HERE.user_agent)
     seen_at = hall.now
     hall.now += MINUTE_MS // 2
     await hall.sessions.read(signed_in.secret, "192.0.2.10")
-    [listed] = await hall.sessions.listed(session)
+    [listed] = await hall.sessions.listed(session.account_id)
     assert (listed.seen_at, listed.address) == (seen_at, "192.0.2.9")
 
 
@@ -187,13 +187,13 @@ async def test_sessions_are_listed_and_ended_by_their_owner_alone(hall: Hall) ->
     )
     other, stranger = await hall.inside(), await hall.inside("carol")
     assert mine is not None
-    listed = await hall.sessions.listed(mine)
+    listed = await hall.sessions.listed(mine.account_id)
     assert [one.id for one in listed] == [other.id, mine.id] and listed[1].user_agent == "abc"
     with pytest.raises(AccountUnknown):
         await hall.sessions.end(mine, stranger.id, HERE)
     assert await hall.sessions.end_others(mine, HERE) == 1
-    assert [one.id for one in await hall.sessions.listed(mine)] == [mine.id]
-    assert [one.id for one in await hall.sessions.listed(stranger)] == [stranger.id]
+    assert [one.id for one in await hall.sessions.listed(mine.account_id)] == [mine.id]
+    assert [one.id for one in await hall.sessions.listed(stranger.account_id)] == [stranger.id]
 
 
 async def test_a_sign_in_that_meets_a_change_is_refused(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:

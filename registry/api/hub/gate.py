@@ -36,6 +36,8 @@ class Namespace:
 
     id: int
     name: AccountName
+    kind: str
+    """`user` or `organization`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ class HubGate:
         known = replace(visit, actions=actions, revision=min(principal.revision, standing.revision))
         if name is None or standing.namespace_id is None:
             return known
-        return replace(known, inside=Namespace(standing.namespace_id, name))
+        return replace(known, inside=Namespace(standing.namespace_id, name, standing.namespace_kind or ""))
 
 
 def _existing(entry: RepositoryAccess, action: Action) -> RepositoryAccess:

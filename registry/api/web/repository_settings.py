@@ -99,11 +99,11 @@ async def post_alias(services: WebServices, visit: Visit, view: View) -> Answer:
 
 async def get_access(services: WebServices, visit: Visit, view: View) -> Answer:
     """Who has access, and why."""
-    return await _access(services, visit, view, "", "read")
+    return await _access(services, visit, view, ("", "read"))
 
 
 async def _access(
-    services: WebServices, visit: Visit, view: View, holder: str, role: str, problem: Refusal = NOTHING_WRONG
+    services: WebServices, visit: Visit, view: View, given: tuple[str, str], problem: Refusal = NOTHING_WRONG
 ) -> Answer:
     frame = await framed(services, visit, "settings")
     if (elsewhere := moved(services, visit, view, frame)) is not None:
@@ -117,7 +117,7 @@ async def _access(
         "standings": shown,
         "next": view.link(after=cursors.write(shown[-1].position)) if has_more else None,
         "first": None if after is None else view.link(),
-        "given": {"holder": holder, "role": role},
+        "given": {"holder": given[0], "role": given[1]},
         "problem": problem,
     }
     return services.pages.render(view, "repository-access.html", values, status=problem.status)
@@ -139,7 +139,7 @@ async def post_access(services: WebServices, visit: Visit, view: View) -> Answer
         problem = wrong(400, holder=texts.gettext("There is no such user, robot or team."))
         if isinstance(done, AccountInvalid):
             problem = wrong(400, holder=texts.gettext("An organization has no role: its members and teams have."))
-        return await _access(services, visit, view, holder, role, problem)
+        return await _access(services, visit, view, (holder, role), problem)
     news = texts.gettext("The role is taken away.") if role == "none" else texts.gettext("The role is given.")
     return told(services, view, f"{PLACE}{visit.access.name}/-/settings/access", news)
 

@@ -9,10 +9,15 @@ from registry.api.web.pages import Pages
 from registry.auth.challenge import Origins
 from registry.core.errors import RouteUnknown
 from registry.services.accounts import Accounts
+from registry.services.audits import Audits
+from registry.services.bulk import Bulk
 from registry.services.clock import Clock
 from registry.services.entrance import Entrance
 from registry.services.login import Login
+from registry.services.organizations import Organizations
 from registry.services.personal_tokens import PersonalTokens
+from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,22 @@ class Signing:
 
     entrance: Entrance
     login: Login
-    accounts: Accounts
-    tokens: PersonalTokens
     provider: str = ""
     """What people call the identity provider."""
     sign_up_is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Affairs:
+    """What people and admins look after."""
+
+    accounts: Accounts
+    organizations: Organizations
+    roles: Roles
+    tokens: PersonalTokens
+    repositories: Repositories
+    bulk: Bulk
+    audits: Audits
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +56,7 @@ class WebServices:
     origins: Origins
     is_https: bool
     """Whether cookies are for TLS only."""
+    affairs: Affairs
     doors: Signing | None = None
     """None where the registry is open to everybody."""
 

@@ -10,7 +10,9 @@ from registry.api.web.news import told
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
 from registry.api.web.view import View
+from registry.auth.opaque import TokenKind
 from registry.core.access import Action
+from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT
 
 PATH = "/settings/sessions"
 _SYSTEMS = {
@@ -49,8 +51,10 @@ def device_of(user_agent: str) -> Device:
 async def get_sessions(services: WebServices, visit: Visit, view: View) -> Answer:
     """Every one of one's own."""
     session = session_of(visit)
-    found = await services.signing.entrance.sessions.listed(session)
-    logins = await services.signing.tokens.logins(session.account_id)
+    found = await services.signing.entrance.sessions.listed(session.account_id)
+    logins = await services.affairs.tokens.page(
+        session.principal.name, TokenKind.REFRESH, after=0, count=REFRESH_TOKENS_PER_ACCOUNT
+    )
     return services.pages.render(
         view,
         "settings-sessions.html",
@@ -79,7 +83,7 @@ async def post_end_others(services: WebServices, visit: Visit, view: View) -> An
 async def post_end_login(services: WebServices, visit: Visit, view: View) -> Answer:
     """End the login that a client keeps."""
     session = session_of(visit)
-    await services.signing.tokens.revoke(number_of(visit.body, "login"), visit.permit, of=session.account_id)
+    await services.affairs.tokens.revoke(number_of(visit.body, "login"), visit.permit, account=session.principal.name)
     return told(services, view, PATH, services.pages.texts(view).gettext("The login has ended."))
 
 

@@ -25,26 +25,27 @@ async def get_sign_up(services: WebServices, visit: Visit, view: View) -> Answer
 
 async def post_sign_up(services: WebServices, visit: Visit, view: View) -> Answer:
     """Make the account, and sign in to it."""
-    signing, form, browser = _open(services), visit.body, browser_of(services, visit)
+    _open(services)
+    form, browser = visit.body, browser_of(services, visit)
     target = safe_return(form.text("next"))
     name, password = form.text("name"), form.raw("password")
     if password != form.raw("again"):
         say = services.pages.texts(view)
         different = wrong(again=say.gettext("The two passwords are not the same."))
         return _form(services, view, target, name, different)
-    found = await tried(_added(signing, name, password, browser.visitor))
+    found = await tried(_added(services, name, password, browser.visitor))
     if isinstance(found, RegistryError):
         return _form(services, view, target, name, refusal(services.pages.texts(view), found))
     return services.pages.redirect(view, target, cookies=browser.signed_in(found))
 
 
-async def _added(signing: Signing, name: str, password: str, visitor: Visitor) -> SignedIn:
+async def _added(services: WebServices, name: str, password: str, visitor: Visitor) -> SignedIn:
     # What cannot be is said before it counts as an account of this address.
     new_owner_name(name)
     passwords.check_new(password)
-    await signing.login.count_sign_up(visitor.address)
-    await signing.accounts.add_user(name, password, actor_of(EVERYBODY, visitor.address))
-    return await signing.entrance.sign_in.with_password(name, password, visitor, replaces=None)
+    await services.signing.login.count_sign_up(visitor.address)
+    await services.affairs.accounts.add_user(name, password, actor_of(EVERYBODY, visitor.address))
+    return await services.signing.entrance.sign_in.with_password(name, password, visitor, replaces=None)
 
 
 def password_hint(services: WebServices, view: View) -> str:

@@ -12,6 +12,7 @@ from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
 from registry.api.web.token_forms import Place, TokenForm, token_form, token_shown
 from registry.api.web.view import View
+from registry.auth.opaque import TokenKind
 from registry.core.access import Action
 from registry.core.errors import InvalidRequest, RegistryError
 
@@ -20,8 +21,8 @@ PATH = "/settings/tokens"
 
 async def get_tokens(services: WebServices, visit: Visit, view: View) -> Answer:
     """Every one, with when it was used last."""
-    before = number_asked(visit, "after")
-    found = await services.signing.tokens.page(visit.account_id, before=before, count=PAGE_ROWS + 1)
+    account, after = visit.caller.principal.name, number_asked(visit, "after") or 0
+    found = await services.affairs.tokens.page(account, TokenKind.PERSONAL, after=after, count=PAGE_ROWS + 1)
     values = {
         "tokens": found[:PAGE_ROWS],
         "next": next_page(view, found, lambda token: token.id),
@@ -38,15 +39,23 @@ async def get_new(services: WebServices, visit: Visit, view: View) -> Answer:
 async def post_token(services: WebServices, visit: Visit, view: View) -> Answer:
     """Make one, and show its secret this once."""
     place, filled = _place(visit), TokenForm.of(visit.body)
-    found = await tried(_made(services, visit, place.account, filled), InvalidRequest)
+    found = await tried(made_token(services, visit, place.account, filled), InvalidRequest)
     if isinstance(found, RegistryError):
         return token_form(services, view, place, filled, refusal(services.pages.texts(view), found))
     return token_shown(services, view, place, filled.name, found)
 
 
-async def _made(services: WebServices, visit: Visit, account: str, filled: TokenForm) -> str:
-    tokens = services.signing.tokens
-    _, secret = await tokens.create(account, filled.name, filled.limits, visit.permit, life_s=filled.life_s)
+async def made_token(services: WebServices, visit: Visit, account: str, filled: TokenForm) -> str:
+    """A new token's secret. Raises FieldInvalid, NameInvalid, AccountInvalid, Conflict, Denied, AccountUnknown."""
+    tokens = services.affairs.tokens
+    _, secret = await tokens.create(
+        account,
+        filled.name,
+        filled.limits,
+        visit.permit,
+        life_s=filled.life_s,
+        under=visit.caller.principal,
+    )
     return secret
 
 
@@ -57,7 +66,8 @@ async def get_revoke(services: WebServices, visit: Visit, view: View) -> Answer:
 
 async def post_revoke(services: WebServices, visit: Visit, view: View) -> Answer:
     """Revoke one, and the logins that were begun with it."""
-    await services.signing.tokens.revoke(number_of(visit.body, "token"), visit.permit, of=visit.account_id)
+    account = visit.caller.principal.name
+    await services.affairs.tokens.revoke(number_of(visit.body, "token"), visit.permit, account=account)
     return told(services, view, PATH, services.pages.texts(view).gettext("The token is revoked."))
 
 
