@@ -152,7 +152,10 @@ def _repositories(size: Size, now: int) -> Iterator[tuple[Table, dict[str, Any]]
         for kind, value in (("artifact", OCI_CONFIG), *(("platform", platform) for platform in PLATFORMS)):
             yield repository_facets, {"repository_id": repository_id, "kind": kind, "value": value}
         if number % 10 == 0:
-            yield stars, {"account_id": FIRST + number % size.namespaces, "repository_id": repository_id, "created_at": now}
+            yield (
+                stars,
+                {"account_id": FIRST + number % size.namespaces, "repository_id": repository_id, "created_at": now},
+            )
         yield audit, _change(size, number, now)
         if number:
             yield from _image(repository_id, number, "v1", now)
