@@ -33,7 +33,6 @@ from registry.services.pulls import DAY_MS
 from registry.services.traffic import HOUR_MS
 from tests.core.test_manifest import encoded, entry, image, index
 
-NAMESPACES = 100
 DAYS = 30
 """On which each repository was pulled."""
 DAYS_OF_TRAFFIC = 365
@@ -55,11 +54,16 @@ class Size:
     pulls: int
     """Counted in all."""
 
+    @property
+    def namespaces(self) -> int:
+        """Each with enough repositories for a page."""
+        return max(2, min(100, self.repositories // 100))
+
 
 def fill(engine: Engine, size: Size, *, now: int, progress: Progress) -> None:
     """Write all of it."""
     steps: list[tuple[str, int, Iterator[tuple[Table, dict[str, Any]]]]] = [
-        ("namespaces", NAMESPACES, _namespaces(now)),
+        ("namespaces", size.namespaces, _namespaces(size, now)),
         ("repositories", size.repositories, _repositories(size, now)),
         ("tags", size.tags, _tags(size, now)),
         ("pulls", size.repositories, _pulls(size, now)),
@@ -107,8 +111,8 @@ def _digest(kind: str, number: int) -> bytes:
     return Digest.of(f"{kind} {number}".encode()).pack()
 
 
-def _namespaces(now: int) -> Iterator[tuple[Table, dict[str, Any]]]:
-    for number in range(NAMESPACES):
+def _namespaces(size: Size, now: int) -> Iterator[tuple[Table, dict[str, Any]]]:
+    for number in range(size.namespaces):
         name = f"team{number:02}"
         row = {"id": FIRST + number, "name": name, "canonical": name, "kind": "organization", "is_admin": False}
         yield accounts, {**row, "created_at": now - 400 * DAY_MS}
@@ -116,14 +120,14 @@ def _namespaces(now: int) -> Iterator[tuple[Table, dict[str, Any]]]:
 
 
 def _repository(size: Size, number: int, now: int) -> dict[str, Any]:
-    name = BIG if number == 0 else f"team{number % NAMESPACES:02}/{WORDS[number % len(WORDS)]}-{number:05}"
+    name = BIG if number == 0 else f"team{number % size.namespaces:02}/{WORDS[number % len(WORDS)]}-{number:05}"
     return {
         "id": FIRST + number,
         "name": name,
         "created_at": now - number,
-        "namespace_id": FIRST + number % NAMESPACES,
+        "namespace_id": FIRST + number % size.namespaces,
         "visibility": "public" if number % 2 == 0 else "private",
-        "description": f"The {WORDS[number * 7 % len(WORDS)]} of team {number % NAMESPACES}",
+        "description": f"The {WORDS[number * 7 % len(WORDS)]} of team {number % size.namespaces}",
         "pushed_at": now - number * 1_000,
         "tag_count": size.tags if number == 0 else 1,
         "manifest_count": size.tags if number == 0 else 3,
@@ -148,17 +152,20 @@ def _repositories(size: Size, now: int) -> Iterator[tuple[Table, dict[str, Any]]
         for kind, value in (("artifact", OCI_CONFIG), *(("platform", platform) for platform in PLATFORMS)):
             yield repository_facets, {"repository_id": repository_id, "kind": kind, "value": value}
         if number % 10 == 0:
-            yield stars, {"account_id": FIRST + number % NAMESPACES, "repository_id": repository_id, "created_at": now}
-        yield audit, _change(number, now)
+            yield (
+                stars,
+                {"account_id": FIRST + number % size.namespaces, "repository_id": repository_id, "created_at": now},
+            )
+        yield audit, _change(size, number, now)
         if number:
             yield from _image(repository_id, number, "v1", now)
         yield STEP, {}
 
 
-def _change(number: int, now: int) -> dict[str, Any]:
-    name = BIG if number == 0 else f"team{number % NAMESPACES:02}/{WORDS[number % len(WORDS)]}-{number:05}"
-    actor = f"team{number % NAMESPACES:02}"
-    who = {"account_id": FIRST + number % NAMESPACES, "actor": actor, "credential": "password"}
+def _change(size: Size, number: int, now: int) -> dict[str, Any]:
+    name = BIG if number == 0 else f"team{number % size.namespaces:02}/{WORDS[number % len(WORDS)]}-{number:05}"
+    actor = f"team{number % size.namespaces:02}"
+    who = {"account_id": FIRST + number % size.namespaces, "actor": actor, "credential": "password"}
     return {"at": now - 10_000_000 + number, **who, "action": "tag.set", "repository": name, "target": "v1"}
 
 
@@ -266,7 +273,7 @@ def _numbers(size: Size, now: int) -> Iterator[tuple[Table, dict[str, Any]]]:
     for back in range(1, DAYS_OF_TRAFFIC + 1):
         for name in names:
             yield traffic, {"name": name, "hours": 24, "begins": (today - back) * 24, "value": 240 + back}
-        for number in (usage.ALL, *(FIRST + number for number in range(NAMESPACES))):
+        for number in (usage.ALL, *(FIRST + number for number in range(size.namespaces))):
             held = 1_000 * size.repositories + number
             yield usage_rows, {
                 "namespace_id": number, "day": today - back, "repositories": 9, "tags": 9, "size_bytes": held,

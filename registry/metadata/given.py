@@ -1,52 +1,41 @@
-"""Many rows in one parameter: a statement that takes them stays one text, prepared once, however many they are.
+"""Many rows in parameters of fixed number: a statement that takes them stays one text, prepared once, however many they
+are.
 
-The rows travel as a JSON text, an array of arrays; bytes in hexadecimal.
+SQLite takes them as one JSON text, an array of arrays, with bytes in hexadecimal; PostgreSQL as an array for each
+column, whose length its planner sees.
 """
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    LargeBinary,
-    String,
-    Subquery,
-    Text,
-    bindparam,
-    cast,
-    column,
-    func,
-    literal_column,
-    select,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, LargeBinary, String, Subquery, Text, bindparam, column, func, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Connection
 
 Type = type[BigInteger] | type[LargeBinary] | type[String]
 
 
 def rows(dialect: str, name: str, /, **columns: Type) -> Subquery:
-    """What the parameter `name` gives, as a table of that name with these columns, in the words of an engine."""
-    text = bindparam(name, type_=Text())
+    """What `parameters` gives under `name`, as a table of that name with these columns, in the words of an engine."""
     if dialect == "sqlite":
-        each = func.json_each(text).table_valued("value", name=f"{name}_each")
-    else:
-        each = func.jsonb_array_elements(cast(text, JSONB)).table_valued(column("value", JSONB), name=f"{name}_each")
-    found = [_field(dialect, each.c.value, place, kind).label(key) for place, (key, kind) in enumerate(columns.items())]
-    return select(*found).select_from(each).subquery(name)
+        each = func.json_each(bindparam(name, type_=Text())).table_valued("value", name=f"{name}_each")
+        fields = [_field(each.c.value, place, kind).label(key) for place, (key, kind) in enumerate(columns.items())]
+        return select(*fields).select_from(each).subquery(name)
+    arrays = [bindparam(f"{name}_{place}", type_=ARRAY(kind())) for place, kind in enumerate(columns.values())]
+    typed = [column(key, kind()) for key, kind in columns.items()]
+    table = func.unnest(*arrays).table_valued(*typed, name=f"{name}_each")
+    return select(*table.render_derived().c).subquery(name)
 
 
-def _field(dialect: str, row: Any, place: int, kind: Type) -> Any:
-    if dialect == "sqlite":
-        value = func.json_extract(row, literal_column(f"'$[{place}]'"), type_=kind())
-        return func.unhex(value, type_=kind()) if kind is LargeBinary else value
-    value = row.op("->>", return_type=Text())(literal_column(str(place)))
-    return func.decode(value, literal_column("'hex'"), type_=kind()) if kind is LargeBinary else cast(value, kind())
+def _field(row: Any, place: int, kind: Type) -> Any:
+    value = func.json_extract(row, literal_column(f"'$[{place}]'"), type_=kind())
+    return func.unhex(value, type_=kind()) if kind is LargeBinary else value
 
 
-def packed(values: Iterable[Iterable[object]]) -> str:
-    """The parameter for these rows."""
-    return json.dumps(
-        [[value.hex() if isinstance(value, bytes) else value for value in row] for row in values],
-        separators=(",", ":"),
-    )
+def parameters(connection: Connection, name: str, given: Iterable[tuple[object, ...]]) -> dict[str, object]:
+    """The parameters for these rows, at least one."""
+    if connection.dialect.name == "sqlite":
+        plain = [[value.hex() if isinstance(value, bytes) else value for value in row] for row in given]
+        return {name: json.dumps(plain, separators=(",", ":"))}
+    return {f"{name}_{place}": list(column) for place, column in enumerate(zip(*given, strict=True))}

@@ -77,9 +77,10 @@ def add(connection: Connection, counted: Iterable[Counted]) -> None:
     if not rows:
         return
     add_up, insert_all = _statements(connection.dialect.name)
-    connection.execute(add_up, {"sums": given.packed(_sums(rows))})
-    fields = ((one.repository_id, one.digest, one.day, one.pulls, one.parts, one.last_at) for one in rows)
-    connection.execute(insert_all, {"counted": given.packed(fields)})
+    if sums := _sums(rows):
+        connection.execute(add_up, given.parameters(connection, "sums", sums))
+    fields = [(one.repository_id, one.digest, one.day, one.pulls, one.parts, one.last_at) for one in rows]
+    connection.execute(insert_all, given.parameters(connection, "counted", fields))
 
 
 def _sums(rows: list[Counted]) -> list[tuple[int, int, int]]:
@@ -222,31 +223,28 @@ _TOP_TAGS = (
     .order_by(pulls.c.pulls.desc(), pulls.c.tag.desc())
     .limit(bindparam("count"))
 )
-_PARTS = (
-    select(
-        manifest_children.c.digest,
-        manifest_children.c.platform,
-        func.coalesce(pulls.c.pulls, 0),
-        pulls.c.last_at,
-    )
-    .select_from(manifests)
-    .join(manifest_children, manifest_children.c.parent_id == manifests.c.id)
-    .outerjoin(
-        pulls,
-        (pulls.c.repository_id == manifests.c.repository_id)
-        & (pulls.c.tag == "")
-        & (pulls.c.digest == manifest_children.c.digest)
-        & (pulls.c.day == ALL_TIME),
-    )
+_INDEX = (
+    select(manifests.c.id)
     .where(
         manifests.c.repository_id == bindparam("repository"),
         manifests.c.digest == bindparam("digest", type_=LargeBinary()),
     )
-    .order_by(func.coalesce(pulls.c.pulls, 0).desc(), manifest_children.c.digest)
-    .limit(bindparam("count"))
+    .scalar_subquery()
 )
-
-
+_LISTED = (
+    select(manifest_children.c.digest, manifest_children.c.platform)
+    .where(manifest_children.c.parent_id == _INDEX)
+    .order_by(manifest_children.c.digest)
+    .limit(bindparam("count"))
+    .subquery("listed")
+)
+_PARTS = select(_LISTED, func.coalesce(pulls.c.pulls, 0), pulls.c.last_at).outerjoin(
+    pulls,
+    (pulls.c.repository_id == bindparam("repository"))
+    & (pulls.c.tag == "")
+    & (pulls.c.digest == _LISTED.c.digest)
+    & (pulls.c.day == ALL_TIME),
+)
 _OF_REPOSITORY = select(repositories.c.pull_count, repositories.c.pulled_at).where(
     repositories.c.id == bindparam("repository")
 )
@@ -286,9 +284,11 @@ def top_tags(connection: Connection, repository_id: int, *, count: int) -> list[
 def parts(
     connection: Connection, repository_id: int, digest: bytes, *, count: int
 ) -> list[tuple[Digest, str | None, Pulled]]:
-    """What an index names, by packed digest, up to `count`: digest, platform as the index says it, and pulls."""
-    rows = connection.execute(_PARTS, {"repository": repository_id, "digest": digest, "count": count})
-    return [(Digest.unpack(row[0]), row[1], Pulled(row[2], row[3])) for row in rows]
+    """What an index names, by packed digest, up to `count`, those that were pulled most first: digest, platform as the
+    index says it, and pulls."""
+    rows = connection.execute(_PARTS, {"repository": repository_id, "digest": digest, "count": count}).all()
+    found = [(Digest.unpack(row[0]), row[1], Pulled(row[2], row[3])) for row in rows]
+    return sorted(found, key=lambda part: (-part[2].pulls, str(part[0])))
 
 
 # Their end.
@@ -319,25 +319,28 @@ Key = tuple[int, str, bytes]
 """Repository, tag and packed digest of a row."""
 
 _PLACE = tuple_(pulls.c.repository_id, pulls.c.tag, pulls.c.digest)
+# Asked one by one: an EXISTS could be answered by reading all tags of all repositories.
+_TAG_IS_THERE = (
+    select(literal_column("1"))
+    .where(tags.c.repository_id == pulls.c.repository_id, tags.c.name == pulls.c.tag)
+    .limit(1)
+    .scalar_subquery()
+)
+_MANIFEST_IS_THERE = (
+    select(literal_column("1"))
+    .where(manifests.c.repository_id == pulls.c.repository_id, manifests.c.digest == pulls.c.digest)
+    .limit(1)
+    .scalar_subquery()
+)
 _WALK = (
     select(
         pulls.c.repository_id,
         pulls.c.tag,
         pulls.c.digest,
         case(
-            (
-                pulls.c.tag != "",
-                select(tags.c.name)
-                .where(tags.c.repository_id == pulls.c.repository_id, tags.c.name == pulls.c.tag)
-                .exists(),
-            ),
-            (
-                pulls.c.digest != literal(b"", LargeBinary()),
-                select(manifests.c.id)
-                .where(manifests.c.repository_id == pulls.c.repository_id, manifests.c.digest == pulls.c.digest)
-                .exists(),
-            ),
-            else_=literal_column("1") == literal_column("1"),
+            (pulls.c.tag != "", _TAG_IS_THERE),
+            (pulls.c.digest != literal(b"", LargeBinary()), _MANIFEST_IS_THERE),
+            else_=literal_column("1"),
         ),
     )
     .where(

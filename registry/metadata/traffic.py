@@ -39,8 +39,8 @@ def add(connection: Connection, counted: Mapping[tuple[str, int], int]) -> None:
         rows[name, HOUR, hour] += value
         rows[name, DAY, hour // DAY * DAY] += value
     # In their order: several nodes add to the same rows.
-    sorted_rows = ((*key, rows[key]) for key in sorted(rows))
-    connection.execute(_insert(connection.dialect.name), {"counted": given.packed(sorted_rows)})
+    sorted_rows = [(*key, rows[key]) for key in sorted(rows)]
+    connection.execute(_insert(connection.dialect.name), given.parameters(connection, "counted", sorted_rows))
 
 
 @cache

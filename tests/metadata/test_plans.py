@@ -23,6 +23,8 @@ from registry.metadata import (
     manifest_details,
     manifests,
     namespaces,
+    pulls,
+    ranking,
     referrer_tree,
     removal,
     repositories,
@@ -31,16 +33,24 @@ from registry.metadata import (
     tag_changes,
     tag_list,
     tags,
+    tally,
     tokens,
+    traffic,
+    usage,
 )
 from registry.metadata.manifests import ReferrersQuery
+from registry.metadata.pulls import Counted
 from registry.metadata.schema import blobs as blob_rows
 from registry.metadata.schema import identities as identity_rows
 from registry.metadata.schema import manifest_blobs, manifest_children, objects, repository_blobs, tag_history
 from registry.metadata.schema import manifests as manifest_rows
+from registry.metadata.schema import pulls as pull_rows
 from registry.metadata.schema import sessions as session_rows
 from registry.metadata.schema import tags as tag_rows
+from registry.metadata.schema import traffic as traffic_rows
+from registry.metadata.schema import usage as usage_rows
 from registry.metadata.tag_list import Order, Position, Query
+from registry.metadata.tally import Holding
 from registry.metadata.ways import Viewer
 from tests.backends.postgresql import Cluster
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, of_size
@@ -103,6 +113,31 @@ def fill(connection: Connection) -> None:
     )
 
 
+def fill_counts(connection: Connection) -> None:
+    """Pulls of the full repository, its tags and digests, on three days, and of one day of each other one."""
+    rows = []
+    for n in range(MANY):
+        for tag, packed in ((f"t{n:05}", b""), ("", digest(n).pack())):
+            row = {"repository_id": FULL, "tag": tag, "digest": packed, "pulls": n, "last_at": n}
+            rows += [{**row, "day": day} for day in (0, 20_000, 20_001)]
+        if n >= FULL:
+            whole = {"repository_id": n + 1, "tag": "", "digest": b"", "pulls": 1, "last_at": 1}
+            rows += [{**whole, "day": day} for day in (0, 20_000)]
+    connection.execute(insert(pull_rows), rows)
+    names = ("pulls", "pushes", "requests.registry")
+    numbers = [{"name": name, "hours": 1, "begins": hour, "value": 1} for name in names for hour in range(9_000)]
+    connection.execute(insert(traffic_rows), numbers)
+    samples = {"repositories": 1, "tags": 1, "stored_bytes": 0}
+    connection.execute(
+        insert(usage_rows),
+        [
+            {"namespace_id": account, "day": day, "size_bytes": account, **samples}
+            for account in range(PEOPLE)
+            for day in range(365)
+        ],
+    )
+
+
 @pytest.fixture(scope="module")
 def engine(cluster: Cluster) -> Iterator[Engine]:
     """A big database whose statistics are known."""
@@ -111,6 +146,7 @@ def engine(cluster: Cluster) -> Iterator[Engine]:
     with found.begin() as connection:
         of_size(MANY, PEOPLE).write(connection)
         fill(connection)
+        fill_counts(connection)
     with found.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     yield found
@@ -149,7 +185,31 @@ def list_of(**wanted: Any) -> Callable[[Connection], object]:
     return lambda connection: tag_list.page(connection, FULL, Query(count=PAGE, **wanted))
 
 
+def batch(connection: Connection) -> None:
+    """Pulls of ten manifests of two repositories."""
+    pulls.add(connection, [Counted(FULL, digest(n).pack(), 20_001, 2, 1, 5) for n in range(9)])
+    pulls.add(connection, [Counted(2, digest(1).pack(), 20_001, 1, 0, 5)])
+
+
 CALLS: dict[str, Callable[[Connection], object]] = {
+    "a batch of pulls": batch,
+    "pulls of a repository": lambda c: pulls.days(c, FULL, since=20_000),
+    "pulls of a tag": lambda c: pulls.days(c, FULL, tag="t05000", since=20_000),
+    "tags that were pulled most": lambda c: pulls.top_tags(c, FULL, count=PAGE),
+    "parts of an index": lambda c: pulls.parts(c, FULL, digest(5000).pack(), count=PAGE),
+    "counts that are old": lambda c: pulls.trim(c, before_day=20_000, count=PAGE),
+    "counts of what is gone": lambda c: pulls.walk(c, after=(FULL, "t05000", b""), count=PAGE),
+    "counts of a repository that goes": lambda c: pulls.forget(c, FULL, count=PAGE),
+    "traffic": lambda c: traffic.since(c, traffic.HOUR, 8_950),
+    "traffic that is old": lambda c: traffic.trim(c, traffic.HOUR, before=100, count=PAGE),
+    "namespaces that hold most": lambda c: usage.largest(c, count=PAGE),
+    "what namespaces held": lambda c: usage.series(c, [usage.ALL, 7], since=300),
+    "repositories that lead": lambda c: ranking.top(c, by_size=False, count=PAGE),
+    "largest repositories": lambda c: ranking.top(c, by_size=True, count=PAGE),
+    "repositories to count": lambda c: tally.due(c, now=5, count=PAGE),
+    "manifests to count": lambda c: tally.count_manifests(c, FULL, Holding(), after=b"", count=PAGE),
+    "blobs to count": lambda c: tally.count_blobs(c, FULL, Holding(), after=b"", count=PAGE),
+    "tags without a key": lambda c: tally.lacks_version_keys(c, FULL),
     "manifest by tag": lambda c: manifests.stored(c, FULL, Reference(tag=Tag("t05000"))),
     "manifest by digest": lambda c: manifests.stored(c, FULL, Reference(digest=digest(5000))),
     "blob of a repository": lambda c: blobs.linked(c, FULL, digest(5000)),
