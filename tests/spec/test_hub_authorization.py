@@ -58,6 +58,11 @@ class Row:
 ROWS: dict[str, Row] = {
     "getOpenApi": Row("GET", "/openapi.json", "ping", 200, 200),
     "getMe": Row("GET", "/me", "self", 200),
+    "listRepositories": Row("GET", "/repositories", "catalog", 200),
+    "getRepository": Row("GET", "/repositories/{}", "pull", 200),
+    "listNamespaces": Row("GET", "/namespaces", "catalog", 200),
+    "getNamespace": Row("GET", "/namespaces/acme", "catalog", 200),
+    "getSuggestions": Row("GET", "/suggestions?q=web", "catalog", 200),
     "getHealth": Row("GET", "/instance/health", "instance", 200),
     "listJobs": Row("GET", "/instance/jobs", "instance", 200),
     "listSettings": Row("GET", "/instance/settings", "instance", 200),

@@ -2,7 +2,7 @@
 
 from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
-from registry.api.hub import about, instance, manifests, problems, reading, statistics, tags
+from registry.api.hub import about, instance, manifests, problems, reading, repositories, statistics, tags
 from registry.api.hub.answers import finished
 from registry.api.hub.paths import Paths
 from registry.api.hub.services import HubServices
@@ -12,6 +12,7 @@ from registry.core.errors import RegistryError
 
 HUB_ROUTES: tuple[HubRoute, ...] = (
     *about.ROUTES,
+    *repositories.ROUTES,
     *tags.ROUTES,
     *manifests.ROUTES,
     *statistics.ROUTES,
