@@ -48,7 +48,9 @@ from registry.services import first_admin
 from registry.services.access import Access
 from registry.services.accounts import Accounts
 from registry.services.attempts import LoginLimits
+from registry.services.audits import Audits
 from registry.services.browse import Browse
+from registry.services.bulk import Bulk
 from registry.services.catalog import Catalog
 from registry.services.changes import Changes
 from registry.services.clock import Clock, SharedClock
@@ -61,10 +63,14 @@ from registry.services.identities import Identities
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
+from registry.services.organizations import Organizations, OrganizationsBy
+from registry.services.personal_tokens import PersonalTokens
 from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
 from registry.services.push import Push, References
 from registry.services.remove import Remove
+from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from registry.services.second_factor import SecondFactor
 from registry.services.sessions import SessionLimits, Sessions
 from registry.services.sign_in import SignIn
@@ -501,6 +507,15 @@ class House:
             tagging=Tagging(self._database, self._clock),
             remove=Remove(self._database, self._clock, self.settings.lease_s * 1000),
             statistics=Statistics(self._database, self._clock),
+            login=self._login,
+            accounts=Accounts(self._database, self.passwords, self._clock),
+            organizations=Organizations(self._database, self._clock, OrganizationsBy(self.settings.organizations_by)),
+            repositories=Repositories(self._database, self._clock, self.settings.lease_s * 1000),
+            roles=Roles(self._database, self._clock),
+            tokens=PersonalTokens(self._database, self._clock),
+            bulk=Bulk(self._database, self._clock),
+            audits=Audits(self._database),
+            groups=None if self.settings.open else self.entrance.groups,
             readiness=readiness,
             settings=[
                 Setting(

@@ -134,8 +134,8 @@ def test_pages_show_what_the_filter_says(engine: Engine, monkeypatch: pytest.Mon
             expected = [row for row in written if matches(wanted, row)]
             expected.sort(key=lambda row: (row["at"], row["id"]), reverse=True)
             assert [row.id for row in found] == [row["id"] for row in expected], wanted
-            for row in found if wanted.within else ():
-                assert row.address is None or row.actor.split("+")[0] == wanted.within
+            for shown in found if wanted.within else ():
+                assert shown.address is None or shown.actor.split("+")[0] == wanted.within
         assert audit.actions(connection) == sorted({row["action"] for row in written})
 
 

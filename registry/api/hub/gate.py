@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.api.asgi import Request
 from registry.api.callers import Caller, Callers
-from registry.api.hub.browsers import Browsers, Session
+from registry.api.hub.browsers import SAFE_METHODS, Browsers, Session
 from registry.core.access import (
     REPOSITORY_ACTIONS,
     Action,
@@ -123,8 +123,8 @@ class HubGate:
         TooManyRequests, Unavailable."""
         self._browsers.require_same_site(request)
         if request.method not in SAFE_METHODS:
-            # What somebody did a moment ago, at whatever node, is known before more is done: the transaction of a change
-            # would take it for a change behind the back of this request.
+            # What somebody did a moment ago, at whatever node, is known before more is done: the transaction of a
+            # change would take it for a change behind the back of this request.
             await self._access.refresh()
         caller, session = await self._caller(request)
         request.scope["depotry.account"] = caller.principal.name

@@ -7,9 +7,18 @@ import msgspec
 
 from registry.api.hub.gate import HubGate
 from registry.api.operate import Readiness
+from registry.services.accounts import Accounts
+from registry.services.audits import Audits
 from registry.services.browse import Browse
+from registry.services.bulk import Bulk
 from registry.services.contents import Contents
+from registry.services.groups import Groups
+from registry.services.login import Login
+from registry.services.organizations import Organizations
+from registry.services.personal_tokens import PersonalTokens
 from registry.services.remove import Remove
+from registry.services.repositories import Repositories
+from registry.services.roles import Roles
 from registry.services.statistics import Statistics
 from registry.services.tagging import Tagging
 
@@ -38,6 +47,16 @@ class HubServices:
     tagging: Tagging
     remove: Remove
     statistics: Statistics
+    login: Login
+    accounts: Accounts
+    organizations: Organizations
+    repositories: Repositories
+    roles: Roles
+    tokens: PersonalTokens
+    bulk: Bulk
+    audits: Audits
+    groups: Groups | None
+    """None where nobody can sign in."""
     readiness: Readiness
     settings: Sequence[Setting]
     """Those of this server, secrets masked."""
