@@ -64,7 +64,7 @@ from registry.services.identities import Identities
 from registry.services.installation import Installation, Places, Purpose
 from registry.services.keys import Keys
 from registry.services.login import Login
-from registry.services.organizations import Organizations
+from registry.services.organizations import Organizations, OrganizationsBy
 from registry.services.personal_tokens import PersonalTokens
 from registry.services.pull import Pull
 from registry.services.pulls import Ignored, Pulls
@@ -522,10 +522,16 @@ class House:
             contents=Contents(self._database, self._blobs),
             tagging=Tagging(self._database, self._clock),
             remove=Remove(self._database, self._clock, self.settings.lease_s * 1000),
-            audits=Audits(self._database),
+            statistics=Statistics(self._database, self._clock),
+            login=self._login,
+            accounts=Accounts(self._database, self.passwords, self._clock),
+            organizations=Organizations(self._database, self._clock, OrganizationsBy(self.settings.organizations_by)),
             repositories=Repositories(self._database, self._clock, self.settings.lease_s * 1000),
             roles=Roles(self._database, self._clock),
-            statistics=Statistics(self._database, self._clock),
+            tokens=PersonalTokens(self._database, self._clock),
+            bulk=Bulk(self._database, self._clock),
+            audits=Audits(self._database),
+            groups=None if self.settings.open else self.entrance.groups,
             readiness=readiness,
             settings=[
                 Setting(

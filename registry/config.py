@@ -333,6 +333,9 @@ class Settings(BaseModel):
         default="private", description="What a new repository is, where its namespace does not say."
     )
     sign_up: bool = Field(default=False, description="Anybody may make an account: POST /api/v1/users.")
+    organizations_by: Literal["users", "admins"] = Field(
+        default="users", description="Who may make an organization: every user, or only admins of the instance."
+    )
     token_ttl_s: Seconds = Field(
         default=1800,
         ge=300,

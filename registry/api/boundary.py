@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from registry.api import errors
 from registry.api.asgi import ClientGone, Receive, Request, Scope, Send
-from registry.api.responses import Answer, BlobAnswer
+from registry.api.responses import Answer, AnyAnswer
 from registry.core.errors import ContentCorrupt, OurFault, RegistryError, WritesClosed
 
-Respond = Callable[[Request], Awaitable[Answer | BlobAnswer]]
+Respond = Callable[[Request], Awaitable[AnyAnswer]]
 Failed = Callable[[RegistryError, Request], Answer]
 Broken = Callable[[Request], Answer]
 
@@ -37,7 +37,7 @@ class Boundary:
             scope["depotry.error"] = errors.TABLE[type(error)][1]
             self._log.error("a download was cut: %s %s", error.message, error.facts)
 
-    async def _answer(self, request: Request) -> Answer | BlobAnswer:
+    async def _answer(self, request: Request) -> AnyAnswer:
         try:
             return await self._respond(request)
         except RegistryError as error:
@@ -61,7 +61,7 @@ class Boundary:
         return answer
 
 
-async def _drained(request: Request, answer: Answer | BlobAnswer) -> bool:
+async def _drained(request: Request, answer: AnyAnswer) -> bool:
     """`Request.drain`; an answer that will not be sent releases what it holds."""
     try:
         return await request.drain()

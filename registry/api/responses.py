@@ -1,7 +1,7 @@
 """Answers, and how they are sent: a few bytes at once, or a blob in pieces that are never all in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from registry.api.asgi import Headers, Scope, Send
@@ -34,6 +34,32 @@ class Answer:
 
     async def aclose(self) -> None:
         """Holds nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinesAnswer:
+    """JSON, one value a line, in pieces that are made while they are sent: nobody knows how many. A failure in the
+    middle cuts the connection."""
+
+    pieces: AsyncGenerator[bytes]
+    headers: Headers = field(default_factory=list)
+
+    async def send(self, _scope: Scope, send: Send, *, close: bool) -> None:
+        """Send them."""
+        headers = [*_COMMON, *self.headers]
+        if close:
+            headers.append((b"connection", b"close"))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for piece in self.pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Make no more pieces. Idempotent."""
+        await self.pieces.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +129,6 @@ class BlobAnswer:
         if hasher.digest() != digest.raw:
             raise ContentCorrupt("the stored blob does not have its digest", digest=str(digest))
         yield held
+
+
+AnyAnswer = Answer | BlobAnswer | LinesAnswer

@@ -37,7 +37,7 @@ from registry.metadata import (
     stars,
     tokens,
 )
-from registry.metadata.accounts import ROBOT, USER, Account, NewAccount
+from registry.metadata.accounts import ORGANIZATION, ROBOT, USER, Account, NewAccount
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.directory import Contents, ListedAccount
@@ -46,6 +46,22 @@ from registry.services import administration
 from registry.services.administration import KEEP, By, Keep, actor_of
 from registry.services.attempts import of_codes
 from registry.services.clock import Clock
+
+__all__ = [
+    "ORGANIZATION",
+    "ROBOT",
+    "USER",
+    "AccountChange",
+    "Accounts",
+    "Contents",
+    "ListedAccount",
+    "Profile",
+    "add",
+    "end_second_factor",
+    "existing",
+    "profile_of",
+    "profile_texts",
+]
 
 T = TypeVar("T")
 _LIST_MAX = 100_000
@@ -90,12 +106,22 @@ class AccountChange:
 
     def checked(self) -> "AccountChange":
         """The same with its texts as they are kept. Raises FieldInvalid."""
-        title, description = self.title, self.description
-        if title is not KEEP:
-            title = texts.one_line(title, "title", max_chars=TITLE_MAX_CHARS)
-        if description is not KEEP:
-            description = texts.one_line(description, "description", max_chars=DESCRIPTION_MAX_CHARS)
+        title = KEEP if self.title is KEEP else _title(self.title)
+        description = KEEP if self.description is KEEP else _description(self.description)
         return replace(self, title=title, description=description)
+
+
+def _title(text: str) -> str:
+    return texts.one_line(text, "title", max_chars=TITLE_MAX_CHARS)
+
+
+def _description(text: str) -> str:
+    return texts.one_line(text, "description", max_chars=DESCRIPTION_MAX_CHARS)
+
+
+def profile_texts(title: str, description: str) -> tuple[str, str]:
+    """Both as they are kept. Raises FieldInvalid."""
+    return _title(title), _description(description)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +211,7 @@ class Accounts:
         def make(connection: Connection, now: int) -> None:
             owner = existing(connection, owner_name)
             if owner.kind == ROBOT:
-                raise AccountInvalid("a robot has no robots")
+                raise AccountInvalid("a robot has no robots", field="name")
             robot_id = add(connection, NewAccount(checked, ROBOT, owner_id=owner.id), by, now=now)
             if role is not Role.NONE:
                 grants.put(connection, Holder(robot_id), Place(namespace_id=owner.id), role, now=now)
@@ -233,17 +259,19 @@ class Accounts:
             ),
         )
 
-    async def profile(self, name: str) -> Profile:
-        """What an account says of itself, and its state."""
-        return profile_of(await self.get(name))
+    async def profile(self, name: str, kind: str | None = None) -> Profile:
+        """What an account says of itself, and its state. Raises AccountUnknown also for one of another kind."""
+        return profile_of(await self.database.read(lambda connection: existing(connection, name, kind)))
 
-    async def update(self, name: str, wanted: AccountChange, by: By, *, if_match: str | None = None) -> Profile:
+    async def update(
+        self, name: str, wanted: AccountChange, by: By, *, kind: str | None = None, if_match: str | None = None
+    ) -> Profile:
         """Change an account, all that is wanted or nothing, and return what it is then. Raises FieldInvalid, Conflict
         for the last admin, PreconditionFailed."""
         checked = wanted.checked()
 
         def change(connection: Connection, now: int) -> Profile:
-            account = existing(connection, name)
+            account = existing(connection, name, kind)
             administration.require_version(profile_of(account), if_match)
             changed = _change(connection, account, checked, now=now)
             access.note_changes(connection, changed.subjects, now=now)
@@ -271,12 +299,13 @@ class Accounts:
             lambda connection: directory.contents(connection, existing(connection, name).id)
         )
 
-    async def delete(self, name: str, by: By, *, kind: str | None = None) -> None:
+    async def delete(self, name: str, by: By, *, kind: str | None = None, if_match: str | None = None) -> None:
         """End an account with its robots, tokens, roles and stars. Its name is never given out again. Raises Conflict
         while it owns repositories, for the last admin, and for the only owner of an organization."""
 
         def change(connection: Connection, now: int) -> None:
             account = existing(connection, name, kind)
+            administration.require_version(profile_of(account), if_match)
             robots = accounts.page(connection, ROBOT, after="", count=_LIST_MAX, owner_id=account.id)
             # Nobody makes tokens of them meanwhile, or repositories in the namespace.
             accounts.lock(connection, account.id, *(robot.id for robot in robots))

@@ -1,7 +1,7 @@
 """The audit as people and programs read it: pages, and all of it as lines."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from registry.metadata import audit
 from registry.metadata.audit import Filter, Page, Position, Row
 from registry.metadata.database import Database
 
-__all__ = ["Audits", "Filter", "Page", "Position", "Row", "line"]
+__all__ = ["Audits", "Filter", "Page", "Position", "Row", "line", "moment", "within"]
 
 _BATCH_ROWS = 1_000
 
@@ -47,7 +47,7 @@ class Audits:
             lambda connection: audit.page(connection, wanted, before=before, count=_BATCH_ROWS)
         )
 
-    async def lines(self, wanted: Filter) -> AsyncIterator[bytes]:
+    async def lines(self, wanted: Filter) -> AsyncGenerator[bytes]:
         """The same as JSON, one row a line, in pieces of many lines."""
         piece: list[bytes] = []
         async for row in self.rows(wanted):

@@ -19,9 +19,20 @@ from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
 from registry.metadata.directory import ListedMember, ListedTeam, Membership, TeamRole
 from registry.services import administration
-from registry.services.accounts import add, existing
+from registry.services.accounts import add, existing, profile_texts
 from registry.services.administration import By, actor_of
 from registry.services.clock import Clock
+
+__all__ = [
+    "ListedMember",
+    "ListedTeam",
+    "Member",
+    "Membership",
+    "Organizations",
+    "OrganizationsBy",
+    "TeamRole",
+    "existing_team",
+]
 
 T = TypeVar("T")
 
@@ -41,16 +52,18 @@ class Organizations:
     clock: Clock
     made_by: OrganizationsBy = OrganizationsBy.USERS
 
-    async def add(self, name: str, owner: str, by: By) -> None:
-        """Add an organization with its first owner. Raises AccountNameInvalid; Denied for who may not, Conflict for who
-        owns too many."""
+    async def add(self, name: str, owner: str, by: By, *, title: str = "", description: str = "") -> None:
+        """Add an organization with its first owner. Raises AccountNameInvalid, FieldInvalid; Denied for who may not,
+        Conflict for who owns too many."""
         new = NewAccount(new_owner_name(name), ORGANIZATION)
+        title, description = profile_texts(title, description)
 
         def make(connection: Connection, now: int) -> None:
             first = existing(connection, owner, USER)
             if isinstance(by, Permit):
                 self._require_may_add(connection, first, by)
             organization_id = add(connection, new, by, now=now)
+            accounts.set_profile(connection, organization_id, title=title, description=description)
             accounts.set_member(connection, organization_id, first.id, is_owner=True, now=now)
             access.note_changes(connection, [account_subject(first.id)], now=now)
             entry = Entry("member.set", target=f"{name}: {owner} owner", about=name)
@@ -212,7 +225,7 @@ class Organizations:
             if is_in:
                 belongs = account.owner_id == group.id or accounts.member(connection, group.id, account.id) is not None
                 if not belongs:
-                    raise AccountInvalid(f"{name} is neither a member nor a robot of {organization}")
+                    raise AccountInvalid(f"{name} is neither a member nor a robot of {organization}", field="member")
                 accounts.add_to_team(connection, team_id, account.id, now=now)
             elif not accounts.remove_from_team(connection, team_id, account.id):
                 raise AccountUnknown(f"{name} is not in {organization}/{team}")

@@ -13,11 +13,13 @@ from registry.metadata import access, accounts, audit, tokens
 from registry.metadata.accounts import ORGANIZATION
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
-from registry.metadata.tokens import NewToken, StoredToken
+from registry.metadata.tokens import PERSONAL, REFRESH, NewToken, StoredToken
 from registry.services import administration
 from registry.services.accounts import existing
 from registry.services.administration import By, actor_of
 from registry.services.clock import Clock
+
+__all__ = ["LIFE_MAX_S", "NAME_MAX_CHARS", "PERSONAL", "REFRESH", "REPOSITORIES_MAX", "PersonalTokens", "StoredToken"]
 
 NAME_MAX_CHARS = 100
 REPOSITORIES_MAX = 100
@@ -75,16 +77,16 @@ class PersonalTokens:
         def add(connection: Connection, now: int) -> int:
             owner = existing(connection, account)
             if owner.kind == ORGANIZATION:
-                raise AccountInvalid(f"{account} is an organization: make a robot of it, and a token for that")
+                raise AccountInvalid(f"{account} is an organization: make a robot of it", field="account")
             # Their number stays what it is counted to be, and the account what it is.
             accounts.lock(connection, owner.id)
-            if len(tokens.of_account(connection, owner.id, tokens.PERSONAL)) >= TOKENS_PER_ACCOUNT:
+            if len(tokens.of_account(connection, owner.id, PERSONAL)) >= TOKENS_PER_ACCOUNT:
                 raise Conflict(f"{account} has {TOKENS_PER_ACCOUNT} tokens: revoke some first")
             expires_at = None if checked.life_s is None else now + checked.life_s * 1000
             parent_id = _require_no_stronger(checked.limits, expires_at, under)
             new = NewToken(
                 account_id=owner.id,
-                kind=tokens.PERSONAL,
+                kind=PERSONAL,
                 name=checked.name,
                 secret_hash=opaque.hashed(secret),
                 limits=checked.limits,
@@ -103,7 +105,7 @@ class PersonalTokens:
 
         def read(connection: Connection) -> list[StoredToken]:
             owner_id = existing(connection, account).id
-            kinds = (tokens.PERSONAL, tokens.REFRESH)
+            kinds = (PERSONAL, REFRESH)
             return [token for kind in kinds for token in tokens.of_account(connection, owner_id, kind)]
 
         return await self.database.read(read)

@@ -31,6 +31,20 @@ from registry.services.accounts import existing
 from registry.services.administration import KEEP, By, Keep, actor_of
 from registry.services.clock import Clock
 
+__all__ = [
+    "STEP_ROWS",
+    "Alias",
+    "FormerName",
+    "ReadmeState",
+    "Repositories",
+    "RepositoryChange",
+    "Settings",
+    "existing_repository",
+    "readme_state",
+    "settings_of",
+    "still_there",
+]
+
 STEP_ROWS = 500
 """Rows of each kind in one transaction while a repository is emptied: pushes wait no longer than that takes."""
 _LIST_MAX = 100_000
@@ -377,8 +391,8 @@ def _new_owner(connection: Connection, new: RepositoryName) -> int | None:
     account = accounts.find(connection, new.namespace)
     if account is None:
         if accounts.is_given(connection, new.namespace):
-            raise AccountInvalid(f"the account {new.namespace} was deleted")
+            raise AccountInvalid(f"the account {new.namespace} was deleted", field="name")
         return None
     if not account.is_active:
-        raise AccountInvalid(f"{new.namespace} is disabled")
+        raise AccountInvalid(f"{new.namespace} is disabled", field="name")
     return account.id

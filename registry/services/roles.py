@@ -21,12 +21,14 @@ from registry.metadata import access, accounts, audit, grants
 from registry.metadata.accounts import ORGANIZATION
 from registry.metadata.audit import Entry
 from registry.metadata.database import Connection, Database
-from registry.metadata.grants import Given, Holder, Place, Standing
+from registry.metadata.grants import Given, Holder, Place, Standing, Way
 from registry.services import administration
 from registry.services.accounts import existing
 from registry.services.clock import Clock
 from registry.services.organizations import existing_team
 from registry.services.repositories import existing_repository, still_there
+
+__all__ = ["Namespace", "RoleThere", "Roles", "Spot", "Standing", "Way"]
 
 _TEAM = "team:"
 
@@ -156,7 +158,8 @@ def _holder(connection: Connection, text: str, found: _Found, spot: Spot) -> tup
         return Holder(team_id=existing_team(connection, group.id, team)), None
     account = existing(connection, text)
     if account.kind == ORGANIZATION:
-        raise AccountInvalid(f"{text} is an organization: give roles to its members, teams and robots")
+        message = f"{text} is an organization: give roles to its members, teams and robots"
+        raise AccountInvalid(message, field="holder")
     return Holder(account.id), account_subject(account.id)
 
 

@@ -53,6 +53,8 @@ class Row:
     there: int
     missing: int = 404
     content: Any = None
+    by_somebody: bool = False
+    """Whether it is for accounts only, though everybody may see what it is about."""
 
 
 ROWS: dict[str, Row] = {
@@ -82,6 +84,83 @@ ROWS: dict[str, Row] = {
     "listReferrers": Row("GET", "/repositories/{}/-/manifests/v1/referrers", "pull", 200),
     "getRepositoryPulls": Row("GET", "/repositories/{}/-/pulls", "pull", 200),
     "getTagPulls": Row("GET", "/repositories/{}/-/tags/v1/pulls", "pull", 200),
+    "getAccount": Row("GET", "/account", "account", 200),
+    "updateAccount": Row("PATCH", "/account", "account", 200, content={}),
+    "setPassword": Row("PUT", "/account/password", "account", 400, content={}),
+    "listMemberships": Row("GET", "/account/organizations", "account", 200),
+    "leaveOrganization": Row("DELETE", "/account/organizations/none", "account", 404),
+    "listAccountAudit": Row("GET", "/account/audit", "account", 200),
+    "listTokens": Row("GET", "/account/tokens", "account", 200),
+    "createToken": Row("POST", "/account/tokens", "account", 400, content={}),
+    "getToken": Row("GET", "/account/tokens/0", "account", 404),
+    "revokeToken": Row("DELETE", "/account/tokens/0", "account", 404),
+    "listLogins": Row("GET", "/account/logins", "account", 200),
+    "endLogin": Row("DELETE", "/account/logins/0", "account", 404),
+    "createOrganization": Row("POST", "/organizations", "account", 400, content={}),
+    "getOrganization": Row("GET", "/organizations/acme", "inspect", 200),
+    "updateOrganization": Row("PATCH", "/organizations/acme", "govern", 200, content={}),
+    "deleteOrganization": Row("DELETE", "/organizations/acme?dry_run=true", "govern", 200),
+    "listMembers": Row("GET", "/organizations/acme/members", "inspect", 200),
+    "getMember": Row("GET", "/organizations/acme/members/none", "inspect", 404),
+    "setMember": Row("PUT", "/organizations/acme/members/none", "govern", 404, content={"role": "owner"}),
+    "removeMember": Row("DELETE", "/organizations/acme/members/none", "govern", 404),
+    "listTeams": Row("GET", "/organizations/acme/teams", "inspect", 200),
+    "createTeam": Row("POST", "/organizations/acme/teams", "govern", 400, content={}),
+    "getTeam": Row("GET", "/organizations/acme/teams/none", "inspect", 404),
+    "deleteTeam": Row("DELETE", "/organizations/acme/teams/none", "govern", 404),
+    "setTeamGroup": Row(
+        "PUT", "/instance/organizations/acme/teams/none/group", "instance", 404, content={"group": None}
+    ),
+    "listTeamMembers": Row("GET", "/organizations/acme/teams/none/members", "inspect", 404),
+    "addTeamMember": Row("PUT", "/organizations/acme/teams/none/members/none", "govern", 404),
+    "removeTeamMember": Row("DELETE", "/organizations/acme/teams/none/members/none", "govern", 404),
+    "listTeamRoles": Row("GET", "/organizations/acme/teams/none/roles", "inspect", 404),
+    "listRobots": Row("GET", "/namespaces/acme/robots", "inspect", 200),
+    "createRobot": Row("POST", "/namespaces/acme/robots", "govern", 400, content={}),
+    "getRobot": Row("GET", "/namespaces/acme/robots/none", "inspect", 404),
+    "updateRobot": Row("PATCH", "/namespaces/acme/robots/none", "govern", 404, content={}),
+    "deleteRobot": Row("DELETE", "/namespaces/acme/robots/none", "govern", 404),
+    "listRobotTokens": Row("GET", "/namespaces/acme/robots/none/tokens", "govern", 404),
+    "createRobotToken": Row("POST", "/namespaces/acme/robots/none/tokens", "govern", 400, content={}),
+    "revokeRobotToken": Row("DELETE", "/namespaces/acme/robots/none/tokens/0", "govern", 404),
+    "listAccess": Row("GET", "/repositories/{}/-/access", "administer", 200),
+    "getRole": Row("GET", "/repositories/{}/-/roles/none", "administer", 404),
+    "setRole": Row("PUT", "/repositories/{}/-/roles/none", "administer", 404, content={"role": "admin"}),
+    "removeRole": Row("DELETE", "/repositories/{}/-/roles/none", "administer", 404),
+    "listNamespaceAccess": Row("GET", "/namespaces/acme/access", "inspect", 200),
+    "getNamespaceRole": Row("GET", "/namespaces/acme/roles/none", "inspect", 404),
+    "setNamespaceRole": Row("PUT", "/namespaces/acme/roles/none", "govern", 404, content={"role": "admin"}),
+    "removeNamespaceRole": Row("DELETE", "/namespaces/acme/roles/none", "govern", 404),
+    "getSettings": Row("GET", "/repositories/{}/-/settings", "administer", 200),
+    "updateSettings": Row("PATCH", "/repositories/{}/-/settings", "administer", 200, content={}),
+    "getReadme": Row("GET", "/repositories/{}/-/readme", "pull", 200),
+    "putReadme": Row("PUT", "/repositories/{}/-/readme", "administer", 400, content={}),
+    "moveRepository": Row("POST", "/repositories/{}/-/move", "administer", 400, content={}),
+    "listAliases": Row("GET", "/repositories/{}/-/aliases", "administer", 200),
+    "removeAlias": Row("DELETE", "/repositories/{}/-/aliases/none", "administer", 404),
+    "listFormerNames": Row("GET", "/namespaces/acme/former-names", "inspect", 200),
+    "freeName": Row("DELETE", "/namespaces/acme/former-names/acme%2Fnone", "govern", 404),
+    "getStar": Row("GET", "/repositories/{}/-/star", "pull", 200, by_somebody=True),
+    "addStar": Row("PUT", "/repositories/{}/-/star?none=", "pull", 400),
+    "removeStar": Row("DELETE", "/repositories/{}/-/star", "pull", 204, by_somebody=True),
+    "deleteRepository": Row("DELETE", "/repositories/{}?dry_run=true", "administer", 200),
+    "listAudit": Row("GET", "/instance/audit", "instance", 200),
+    "exportAudit": Row("GET", "/instance/audit/export", "instance", 200),
+    "listActions": Row("GET", "/instance/audit/actions", "instance", 200),
+    "listNamespaceAudit": Row("GET", "/namespaces/acme/audit", "govern", 200),
+    "listUsers": Row("GET", "/instance/users", "instance", 200),
+    "createUser": Row("POST", "/instance/users", "instance", 400, content={}),
+    "getUser": Row("GET", "/instance/users/none", "instance", 404),
+    "updateUser": Row("PATCH", "/instance/users/none", "instance", 404, content={}),
+    "deleteUser": Row("DELETE", "/instance/users/none", "instance", 404),
+    "setUserPassword": Row("PUT", "/instance/users/none/password", "instance", 400, content={}),
+    "signUserOut": Row("DELETE", "/instance/users/none/sessions", "instance", 404),
+    "removeSecondFactor": Row("DELETE", "/instance/users/none/second-factor", "instance", 404),
+    "listOrganizations": Row("GET", "/instance/organizations", "instance", 200),
+    "setOrganizationState": Row("PATCH", "/instance/organizations/none", "instance", 404, content={}),
+    "listAllRobots": Row("GET", "/instance/robots", "instance", 200),
+    "setVisibilities": Row("POST", "/instance/repositories/visibility", "instance", 400, content={}),
+    "deleteRepositories": Row("POST", "/instance/repositories/delete", "instance", 400, content={}),
 }
 """By the id of the operation."""
 
@@ -127,6 +206,8 @@ def expected(row: Row, place: Place, caller: Caller) -> int:
     if row.need == "catalog":
         return row.there if caller.scheme is Scheme.NOTHING or "c" in RIGHTS[caller.who][-1] else 403
     if row.need in ON_REPOSITORY:
+        if row.by_somebody and done < 300 and _may(row, place, caller) and _is_nobody(caller):
+            return 401
         return done if _may(row, place, caller) else _refused(row, place, caller)
     if caller.scheme is Scheme.NOTHING or caller.who == "anonymous":
         return 401
@@ -146,6 +227,10 @@ def _letters(place: Place, caller: Caller) -> str:
     if caller.scheme is not Scheme.BEARER and place in ADMINISTERS.get(caller.who, ()):
         letters += "a"
     return letters
+
+
+def _is_nobody(caller: Caller) -> bool:
+    return caller.scheme is Scheme.NOTHING or caller.who == "anonymous"
 
 
 def _may(row: Row, place: Place, caller: Caller) -> bool:

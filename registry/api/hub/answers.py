@@ -10,10 +10,11 @@ import msgspec
 
 from registry.api.asgi import Headers, Request
 from registry.api.hub import cursors
-from registry.api.responses import Answer
+from registry.api.responses import Answer, LinesAnswer
 
 T = TypeVar("T")
 _JSON: Headers = [(b"content-type", b"application/json")]
+_LINES: Headers = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]
 _PRIVATE: Headers = [(b"cache-control", b"private, no-cache"), (b"vary", b"authorization, cookie")]
 
 
@@ -62,8 +63,11 @@ def nothing() -> Answer:
     return Answer(204)
 
 
-def finished(request: Request, answer: Answer, limits: Headers) -> Answer:
+def finished(request: Request, answer: Answer | LinesAnswer, limits: Headers) -> Answer | LinesAnswer:
     """An answer with what all of them have: an ETag that a repeated GET can show, and what may still be sent."""
+    if isinstance(answer, LinesAnswer):
+        headers = [*answer.headers, *_LINES, *limits]
+        return Answer(200, headers, length=0) if request.method == "HEAD" else replace(answer, headers=headers)
     headers = [*answer.headers, *limits]
     if not any(name == b"cache-control" for name, _ in headers):
         headers += _PRIVATE

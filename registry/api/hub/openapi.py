@@ -36,6 +36,15 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "maxLength": 135, "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._:-]{0,134}$"},
     },
 }
+_PARAMETERS["token"] = {
+    "description": "The number of a token.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+}
+_PARAMETERS["alias"] = {**_PARAMETERS["repository"], "description": "A former name: its slashes are escaped, once."}
+_PARAMETERS["holder"] = {
+    "description": "A user or robot; or a team as `team:organization/team`, its slash escaped, once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 _TEXT: dict[str, Any] = {"schema": {"type": "string", "minLength": 1, "maxLength": 255}}
 _OPEN = (Action.PING, Action.LOGIN)
 _PROBLEM = {
@@ -175,9 +184,10 @@ def _schema(kind: Any) -> dict[str, Any]:
 def _responses(route: HubRoute) -> dict[str, Any]:
     done: dict[str, Any] = {"description": "Done."}
     if route.answer is not None:
-        done["content"] = {"application/json": {"schema": _schema(route.answer)}}
+        kind = "application/x-ndjson" if route.is_lines else "application/json"
+        done["content"] = {kind: {"schema": _schema(route.answer)}}
     found = {str(route.status): done}
-    if route.method == "GET":
+    if route.method == "GET" and not route.is_lines:
         found["304"] = {"description": "As the ETag in If-None-Match says."}
     return found | {str(status): _problem(text) for status, text in _problems(route).items()}
 

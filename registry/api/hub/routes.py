@@ -2,12 +2,29 @@
 
 from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
-from registry.api.hub import about, instance, manifests, problems, reading, repositories, statistics, tags
+from registry.api.hub import (
+    about,
+    accounts,
+    audit_log,
+    instance,
+    manifests,
+    organizations,
+    people,
+    problems,
+    reading,
+    repositories,
+    repository_settings,
+    robots,
+    roles,
+    statistics,
+    tags,
+    tokens,
+)
 from registry.api.hub.answers import finished
 from registry.api.hub.paths import Paths
 from registry.api.hub.services import HubServices
 from registry.api.hub.table import PREFIX, HubRoute
-from registry.api.responses import Answer, BlobAnswer
+from registry.api.responses import Answer, AnyAnswer
 from registry.core.errors import RegistryError
 
 HUB_ROUTES: tuple[HubRoute, ...] = (
@@ -17,6 +34,14 @@ HUB_ROUTES: tuple[HubRoute, ...] = (
     *manifests.ROUTES,
     *statistics.ROUTES,
     *instance.ROUTES,
+    *accounts.ROUTES,
+    *tokens.ROUTES,
+    *organizations.ROUTES,
+    *robots.ROUTES,
+    *roles.ROUTES,
+    *repository_settings.ROUTES,
+    *audit_log.ROUTES,
+    *people.ROUTES,
 )
 _PATHS: Paths[HubRoute] = Paths(HUB_ROUTES)
 
@@ -32,7 +57,7 @@ class HubApi:
         """Serve one request."""
         await self._boundary(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Answer | BlobAnswer:
+    async def _respond(self, request: Request) -> AnyAnswer:
         route, names = _PATHS.find(request.method, request.raw_path.removeprefix(PREFIX))
         request.scope["depotry.route"] = route
         gate = self._services.gate

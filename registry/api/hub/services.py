@@ -7,9 +7,15 @@ import msgspec
 
 from registry.api.hub.gate import HubGate
 from registry.api.operate import Readiness
+from registry.services.accounts import Accounts
 from registry.services.audits import Audits
 from registry.services.browse import Browse
+from registry.services.bulk import Bulk
 from registry.services.contents import Contents
+from registry.services.groups import Groups
+from registry.services.login import Login
+from registry.services.organizations import Organizations
+from registry.services.personal_tokens import PersonalTokens
 from registry.services.remove import Remove
 from registry.services.repositories import Repositories
 from registry.services.roles import Roles
@@ -40,10 +46,17 @@ class HubServices:
     contents: Contents
     tagging: Tagging
     remove: Remove
-    audits: Audits
+    statistics: Statistics
+    login: Login
+    accounts: Accounts
+    organizations: Organizations
     repositories: Repositories
     roles: Roles
-    statistics: Statistics
+    tokens: PersonalTokens
+    bulk: Bulk
+    audits: Audits
+    groups: Groups | None
+    """None where nobody can sign in."""
     readiness: Readiness
     settings: Sequence[Setting]
     """Those of this server, secrets masked."""

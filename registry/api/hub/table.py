@@ -6,11 +6,11 @@ from typing import Any
 
 from registry.api.hub.gate import Visit
 from registry.api.hub.services import HubServices
-from registry.api.responses import Answer
+from registry.api.responses import Answer, LinesAnswer
 from registry.core.access import Action
 
 PREFIX = "/api/v1"
-Handler = Callable[[HubServices, Visit], Awaitable[Answer]]
+Handler = Callable[[HubServices, Visit], Awaitable[Answer | LinesAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +28,7 @@ class HubRoute:
     status: int = 200
     query: Any = None
     body: Any = None
+    is_lines: bool = False
+    """Whether the answer is many values of its type, each on a line."""
     danger: bool = False
     """Whether a browser's session has to be a fresh one."""

@@ -18,3 +18,8 @@ def moment_if(at_ms: int | None) -> datetime | None:
 def day(number: int) -> date:
     """The day so many days after the first of 1970."""
     return _EPOCH + timedelta(days=number)
+
+
+def ms(at: datetime) -> int:
+    """Milliseconds since 1970 UTC; a time without an offset is in UTC."""
+    return int(at.replace(tzinfo=at.tzinfo or UTC).timestamp() * 1000)
