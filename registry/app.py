@@ -25,6 +25,8 @@ from registry.api.search import SearchApi, SearchServices
 from registry.api.v2.gate import Challenges, Gate
 from registry.api.v2.routes import DistributionApi
 from registry.api.v2.services import Redirects, Services
+from registry.api.views.routes import ViewApi
+from registry.api.views.services import ViewServices
 from registry.api.web.assets import Assets
 from registry.api.web.markdown import Markdown
 from registry.api.web.pages import FOLDER, Pages, Site
@@ -356,6 +358,7 @@ class Application:
             login=None if house.settings.open else LoginApi(house.login_services()),
             pages=WebApp(house.web_services(hub)),
             search=SearchApi(house.search_services()),
+            views=ViewApi(house.view_services(hub)),
             health=health_app(self._readiness),
             operator=operator_app(self._readiness, metrics),
         )
@@ -511,6 +514,10 @@ class House:
             Challenges(self._origins, ChallengeKind(self.settings.auth_challenge)),
             answers_everybody=self.settings.search_anonymous,
         )
+
+    def view_services(self, hub: HubServices) -> ViewServices:
+        """What the views of other products call; `hub` is what the API calls."""
+        return ViewServices(hub.gate, hub.browse, hub.contents, self._origins)
 
     def hub_services(self, readiness: Readiness) -> HubServices:
         """What the hub's API calls."""

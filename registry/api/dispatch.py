@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from registry.api.accounts import LOGIN_PATHS
 from registry.api.asgi import App, Receive, Scope, Send
 from registry.api.operate import HEALTH_PATHS
+from registry.api.views.routes import PREFIXES
 from registry.services.traffic import API, LOGIN, PAGE, REGISTRY
 
 
@@ -19,13 +20,15 @@ class Apps:
     login: App | None
     pages: App
     search: App
+    views: App
     health: ASGIApp
     operator: ASGIApp
 
 
 class Dispatch:
-    """The distribution API for `/v2`, the hub's for `/api/v1`, `docker search` for `/v1`, logging in where there are
-    accounts, health, the pages for the rest, and the operators' application on its own port."""
+    """The distribution API for `/v2`, the hub's for `/api/v1`, `docker search` for `/v1`, the views of other products,
+    logging in where there are accounts, health, the pages for the rest, and the operators' application on its own
+    port."""
 
     def __init__(self, apps: "Apps", *, operator_port: int) -> None:
         self._apps = apps
@@ -45,6 +48,9 @@ class Dispatch:
         elif apps.login is not None and raw_path in LOGIN_PATHS:
             scope["depotry.traffic"] = LOGIN
             await apps.login(scope, receive, send)
+        elif raw_path.startswith(PREFIXES):
+            scope["depotry.traffic"] = API
+            await apps.views(scope, receive, send)
         elif raw_path.startswith(b"/v1/"):
             scope["depotry.traffic"] = API
             await apps.search(scope, receive, send)

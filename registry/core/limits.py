@@ -90,6 +90,8 @@ RETURN_TO_MAX_CHARS = 512
 SEARCH_MAX_CHARS = 200
 SEARCH_WORDS_MAX = 8
 LIST_PAGE_DEFAULT = 25
+NUMBERED_MAX = 1_000
+"""Entries that can be had by the number of a page, which costs all pages before it; cursors go on behind them."""
 LIST_PAGE_MAX = 100
 """Entries of a page of the hub's lists."""
 DESCRIPTION_MAX_CHARS = 500

@@ -31,6 +31,8 @@ class RepositoriesQuery:
 
     search: SearchText = field(default_factory=SearchText)
     """Every word is in the name or in the description."""
+    is_in_name: bool = False
+    """Every word is in the name."""
     namespace: str | None = None
     visibility: Visibility | None = None
     artifact_type: str | None = None
@@ -106,6 +108,15 @@ class RepositoryPage:
     repository: ListedRepository
     readme: str | None = None
     sample: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedPage:
+    """A page by its number. `total` counts no further than such pages go."""
+
+    entries: list[ListedRepository]
+    next_after: Position | None
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

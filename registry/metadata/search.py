@@ -59,8 +59,10 @@ def is_of_the_index(name: str | None) -> bool:
     return name is not None and name.removeprefix("ix_").startswith(TABLE)
 
 
-def holds(search: SearchText) -> ColumnElement[bool]:
+def holds(search: SearchText, *, in_name: bool = False) -> ColumnElement[bool]:
     """Whether a repository has every word, in its name or its description."""
+    if in_name:
+        return and_(*(_has(repositories.c.name, word) for word in search.words))
     return and_(*(or_(_has(repositories.c.name, word), _has(_description, word)) for word in search.words))
 
 

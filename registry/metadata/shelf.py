@@ -116,12 +116,13 @@ _WHOLE = (
 )
 
 
-def total(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery) -> int:
-    """How many repositories that the viewer may see are wanted; those that are a letter off do not count."""
+def total(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery, *, at_most: int = _ALL) -> int:
+    """How many repositories that the viewer may see are wanted, counted up to a number; those that are a letter off do
+    not count."""
     if viewer.sees_nothing:
         return 0
-    query = select(func.count()).select_from(ids(connection, viewer, wanted).subquery())
-    return int(connection.execute(query, {"account": viewer.account_id}).scalar_one())
+    query = select(func.count()).select_from(ids(connection, viewer, wanted, count=at_most).subquery())
+    return min(int(connection.execute(query, {"account": viewer.account_id}).scalar_one()), at_most)
 
 
 def ids(connection: Connection, viewer: Viewer, wanted: RepositoriesQuery, *, count: int = _ALL) -> CompoundSelect[Any]:
@@ -158,7 +159,7 @@ def _conditions(viewer: Viewer, wanted: RepositoriesQuery, search: SearchText) -
     """What one repository has to be, apart from where it is and whether it may be seen."""
     found = [*viewer.conditions]
     if search.words:
-        found.append(holds(search))
+        found.append(holds(search, in_name=wanted.is_in_name))
     if wanted.visibility is not None:
         found.append(repositories.c.visibility == wanted.visibility.value)
     if wanted.is_full:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from registry.core.access import Principal, RepositoryAccess
 from registry.core.errors import AccountUnknown, FieldInvalid, NameUnknown
-from registry.core.limits import LIST_PAGE_MAX
+from registry.core.limits import LIST_PAGE_MAX, NUMBERED_MAX
 from registry.core.search import SearchText
 from registry.core.shelf import (
     NamespacePage,
     NamespacesPage,
+    NumberedPage,
     Order,
     RepositoriesPage,
     RepositoriesQuery,
@@ -26,15 +27,14 @@ from registry.metadata.ways import Viewer
 
 @dataclass(frozen=True, slots=True)
 class Browse:
-    """Lists. A page has at most LIST_PAGE_MAX entries."""
+    """Lists. A page of repositories has at most LIST_PAGE_MAX entries."""
 
     database: Database
     is_open: bool
 
     async def repositories(self, caller: Principal, wanted: RepositoriesQuery) -> RepositoriesPage:
         """A page of repositories. Raises FieldInvalid for a place that a page of this order cannot end at."""
-        if wanted.after is not None and isinstance(wanted.after[0], str) != _is_text(wanted):
-            raise FieldInvalid("after belongs to a list in another order", field="after")
+        _require_position(wanted)
         bounded = replace(wanted, count=min(wanted.count, LIST_PAGE_MAX))
         viewer = self._viewer(caller)
         return await self.database.read(lambda connection: shelf.page(connection, viewer, bounded))
@@ -54,6 +54,24 @@ class Browse:
             raise NameUnknown("no such repository", name=access.name)
         return found
 
+    async def numbered(self, caller: Principal, wanted: RepositoriesQuery, page: int) -> NumberedPage:
+        """A page by its number, from 1, of `wanted.count` entries each; or the one behind `wanted.after`, whatever its
+        number. Without types and platforms. Raises FieldInvalid behind NUMBERED_MAX entries."""
+        size = min(wanted.count, LIST_PAGE_MAX)
+        start = 0 if wanted.after is not None else (page - 1) * size
+        if start >= NUMBERED_MAX:
+            raise FieldInvalid(f"pages by number end at {NUMBERED_MAX} entries: follow the next one", field="page")
+        _require_position(wanted)
+        viewer = self._viewer(caller)
+        reached = replace(wanted, count=start + size, with_total=False, with_facets=False)
+
+        def look(connection: Connection) -> NumberedPage:
+            found = shelf.page(connection, viewer, reached)
+            total = shelf.total(connection, viewer, wanted, at_most=NUMBERED_MAX)
+            return NumberedPage(found.entries[start:], found.next_after, total)
+
+        return await self.database.read(look)
+
     async def suggest(self, caller: Principal, search: SearchText, count: int) -> Suggestions:
         """Repositories that fit best, and namespaces whose name begins so; nothing for no text."""
         viewer = self._viewer(caller)
@@ -71,7 +89,7 @@ class Browse:
         """Namespaces in which the caller may see something, from the one behind `after` on, of those whose name begins
         with `prefix`."""
         viewer = self._viewer(caller)
-        bounded = min(count, LIST_PAGE_MAX)
+        bounded = min(count, NUMBERED_MAX)
         return await self.database.read(
             lambda connection: namespaces.page(connection, viewer, after=after, count=bounded, prefix=prefix)
         )
@@ -96,6 +114,12 @@ class Browse:
 
     def _viewer(self, caller: Principal) -> Viewer:
         return Viewer(caller.account_id, caller.limits, is_open=self.is_open)
+
+
+def _require_position(wanted: RepositoriesQuery) -> None:
+    """A page begins where one of the same order can have ended. Raises FieldInvalid."""
+    if wanted.after is not None and isinstance(wanted.after[0], str) != _is_text(wanted):
+        raise FieldInvalid("after belongs to a list in another order", field="after")
 
 
 def _is_text(wanted: RepositoriesQuery) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from registry.blobstore.base import BlobStore, ObjectKey
@@ -11,14 +11,29 @@ from registry.core.digest import Digest
 from registry.core.errors import FieldInvalid, ManifestUnknown, NameUnknown, OurFault
 from registry.core.limits import CONFIG_MAX_BYTES, PARSE_INLINE_BYTES, SIZE_MAX
 from registry.core.names import Reference, Tag
-from registry.metadata import manifest_details, referrer_tree, tag_changes, tag_list
+from registry.metadata import artifacts, manifest_details, referrer_tree, tag_changes, tag_list
+from registry.metadata.artifacts import Artifact
+from registry.metadata.artifacts import Query as ArtifactQuery
 from registry.metadata.database import Connection, Database
 from registry.metadata.tag_changes import TagChange
 from registry.metadata.tag_list import Entry, Order, Page, Platform, Position, Query
 from registry.services.manifest_view import Known, ManifestView, view, with_config
 from registry.services.referrer_view import Referrers, tree
 
-__all__ = ["ChangePage", "Contents", "Entry", "Order", "Page", "Platform", "Position", "Query", "TagChange", "TagPage"]
+__all__ = [
+    "Artifact",
+    "ArtifactQuery",
+    "ChangePage",
+    "Contents",
+    "Entry",
+    "Order",
+    "Page",
+    "Platform",
+    "Position",
+    "Query",
+    "TagChange",
+    "TagPage",
+]
 
 T = TypeVar("T")
 
@@ -70,6 +85,26 @@ class Contents:
         found = await self.database.read(lambda connection: tag_list.get(connection, repository_id, tag))
         if found is None:
             raise ManifestUnknown("no such tag", reference=tag)
+        return found
+
+    async def artifacts(
+        self, access: RepositoryAccess, query: ArtifactQuery, *, count_to: int
+    ) -> tuple[list[Artifact], int]:
+        """What stands for itself in the repository, newest first, and how many there are, counted up to a number."""
+        repository_id = existing(access)
+        return await self.database.read(
+            lambda connection: (
+                artifacts.page(connection, repository_id, query),
+                artifacts.count(connection, repository_id, replace(query, before=None), at_most=count_to),
+            )
+        )
+
+    async def artifact(self, access: RepositoryAccess, reference: Reference) -> Artifact:
+        """One manifest, with its tags and platforms. Raises ManifestUnknown."""
+        repository_id = existing(access)
+        found = await self.database.read(lambda connection: artifacts.find(connection, repository_id, reference))
+        if found is None:
+            raise ManifestUnknown("no such manifest", reference=str(reference))
         return found
 
     async def history(self, access: RepositoryAccess, tag: Tag | None, *, before: int | None, count: int) -> ChangePage:
