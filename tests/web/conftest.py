@@ -1,8 +1,9 @@
 """A filled registry: its data once, and an application on it in this process, where statements can be counted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,9 +35,30 @@ class Pages:
         assert answer.status_code == status, f"{path}: {answer.status_code}: {answer.text[:2000]}"
         return answer.text
 
-    async def post(self, path: str, who: str, form: dict[str, object]) -> httpx2.Response:
+    async def post(self, path: str, who: str, form: Mapping[str, object]) -> httpx2.Response:
         """Send a form."""
-        return await self.client.post(path, headers=self.shown(who), data=form)
+        return await self.client.post(path, headers=self.shown(who), data=dict(form))
+
+    async def done(self, path: str, who: str, **form: object) -> str:
+        """Send a form that leads on; the page where it leads to."""
+        answer = await self.post(path, who, form)
+        assert answer.status_code == 303, f"{path}: {answer.status_code}: {answer.text[:2000]}"
+        target = answer.headers["location"]
+        assert not target.startswith("/sign-in"), "access was refused"
+        cookies = {"cookie": answer.headers["set-cookie"].partition(";")[0]} if "set-cookie" in answer.headers else {}
+        seen = await self.client.get(target, headers=self.shown(who) | cookies)
+        assert seen.status_code == 200, f"{target}: {seen.status_code}"
+        return seen.text
+
+    async def refused(self, path: str, who: str, status: int, **form: object) -> str:
+        """Send a form that is not accepted; the page that says so."""
+        answer = await self.post(path, who, form)
+        assert answer.status_code == status, f"{path}: {answer.status_code}: {answer.text[:2000]}"
+        return answer.text
+
+    async def settle(self) -> None:
+        """Know of every change of access, as a server does after a second at most."""
+        await self.client.post("/preferences", data={"theme": "auto"})
 
     async def cost(self, path: str, who: str = "") -> list[str]:
         """The statements of a page, by somebody who is known already; without those that look for changes of access."""
@@ -76,11 +98,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-@pytest.fixture
-async def pages(filled: Path) -> AsyncIterator[Pages]:
-    """The pages of it."""
+@asynccontextmanager
+async def served(data: Path) -> AsyncIterator[Pages]:
+    """The pages of a data folder."""
     settings = config.load(
-        {"data": filled, "external_url": ORIGIN, "requests_per_second": 0, "background_jobs": False}, {}, None
+        {"data": data, "external_url": ORIGIN, "requests_per_second": 0, "background_jobs": False}, {}, None
     )
     stores = await asyncio.to_thread(open_stores, settings, upgrade=True)
     application = Application(settings, stores, ports=[5000, 5001], announce=lambda: None)
@@ -90,3 +112,18 @@ async def pages(filled: Path) -> AsyncIterator[Pages]:
         with recorded(found.statements):
             yield found
     await application.stop()
+
+
+@pytest.fixture
+async def pages(filled: Path) -> AsyncIterator[Pages]:
+    """For looking: nothing changes what others see."""
+    async with served(filled) as found:
+        yield found
+
+
+@pytest.fixture
+async def desk(filled: Path, tmp_path: Path) -> AsyncIterator[Pages]:
+    """For changing things: a copy."""
+    shutil.copytree(filled, tmp_path / "data")
+    async with served(tmp_path / "data") as found:
+        yield found

@@ -243,7 +243,7 @@ def fill(registry: Registry) -> None:
     _pull(registry)
     with registry.client() as client:
         # Counted seconds after the last change.
-        wait_until(lambda: "linux/arm64" in client.get("/explore").text, what="the tally")
+        wait_until(lambda: 'class="platform">linux/arm64' in client.get("/explore").text, what="the tally")
 
 
 def _mirror(pusher: Pusher) -> None:

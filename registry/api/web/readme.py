@@ -5,7 +5,7 @@ from typing import Any
 from registry.api.hub.gate import Visit
 from registry.api.responses import Answer
 from registry.api.web.news import told
-from registry.api.web.refusals import NOTHING_WRONG, Refusal, refusal, tried, wrong
+from registry.api.web.refusals import NOTHING_WRONG, Refusal, said, tried, wrong
 from registry.api.web.repository import PLACE, Frame, framed, moved
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
@@ -46,7 +46,7 @@ async def post_readme(services: WebServices, visit: Visit, view: View) -> Answer
             readme=texts.gettext("Somebody else has changed it meanwhile. Saving again puts yours in its place."),
         )
     else:
-        problem = refusal(texts, done, {FieldInvalid: "readme"})
+        problem = wrong(400, readme=said(texts, done))
     frame = await framed(services, visit, "overview")
     return await _form(services, view, frame, {"text": text, "version": seen}, problem)
 
