@@ -70,6 +70,12 @@ class Cluster:
         return self.folder / "data"
 
     @property
+    def pid(self) -> int:
+        """The first of its processes, whose children serve."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it has written."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
