@@ -7,7 +7,7 @@ from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
 from registry.api.errors import TABLE
 from registry.api.hub.answers import finished
-from registry.api.responses import Answer, BlobAnswer
+from registry.api.responses import Answer, AnyAnswer
 from registry.api.views import docker_hub, harbor
 from registry.api.views.services import ViewServices
 from registry.api.views.table import ViewPaths, ViewRoute
@@ -31,7 +31,7 @@ class ViewApi:
         """Serve one request."""
         await self._boundary(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Answer | BlobAnswer:
+    async def _respond(self, request: Request) -> AnyAnswer:
         route, names = self._paths.find(request.method, request.raw_path)
         request.scope["depotry.route"] = route
         gate = self._services.gate
