@@ -2,8 +2,8 @@
 pulls counted, against the same on a small registry that fills its pages too.
 
 The two servers take turns round by round, and their own CPU time is what counts, with that of PostgreSQL. How many
-statements a request takes is counted apart, in this process. Exits with 1 when a ratio or a number of statements is over
-its limit.
+statements a request takes is counted apart, in this process. Exits with 1 when a ratio or a number of statements is
+over its limit.
 
     .venv/bin/python bench/hub.py [--postgresql] [--only explore] [--plot hub.svg] [--rounds 7] [--requests 60]
 """
