@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 
 from registry.core.access import Actor, Permit, account_subject
-from registry.core.errors import InvalidRequest
+from registry.core.errors import FieldInvalid
 from registry.metadata import access, accounts, audit, identities
 from registry.metadata.accounts import ORGANIZATION, Account
 from registry.metadata.audit import Entry
@@ -34,9 +34,9 @@ class Groups:
 
     async def set_group(self, place: tuple[str, str], group: str | None, permit: Permit) -> None:
         """Let a team (`place`: organization, team) stand for a group, or be a team like others again (None). Who is in
-        it stays until each signs in. For admins of the instance alone. Raises AccountUnknown, InvalidRequest."""
+        it stays until each signs in. For admins of the instance alone. Raises AccountUnknown, FieldInvalid."""
         if group is not None and not (0 < len(group) <= GROUP_MAX_CHARS and group.isprintable()):
-            raise InvalidRequest(f"a group has 1 to {GROUP_MAX_CHARS} printable characters")
+            raise FieldInvalid(f"a group has 1 to {GROUP_MAX_CHARS} printable characters", field="group")
         organization, team = place
         now = self._clock()
 

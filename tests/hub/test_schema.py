@@ -12,8 +12,12 @@ from tests.core.test_manifest import index
 from tests.hub.test_tags import manifest
 from tests.running import ADMIN_PASSWORD, Registry
 
-EXAMPLES = int(os.environ.get("DEPOTRY_TESTS_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DEPOTRY_TESTS_EXAMPLES", "8"))
 """Requests made up for each operation, beside those that cover its fields one by one."""
+
+NO_LIMITS = (
+    "--requests-per-second", "0", "--login-failures-per-account", "1000000", "--login-failures-per-address", "1000000",
+)  # fmt: skip
 
 
 @pytest.mark.slow
@@ -21,7 +25,7 @@ EXAMPLES = int(os.environ.get("DEPOTRY_TESTS_EXAMPLES", "20"))
 @pytest.mark.parametrize("who", ["admin", "nobody"])
 def test_every_answer_is_documented(start_registry: Callable[..., Registry], tmp_path: Path, who: str) -> None:
     """No 500, no status and no shape that is not in the document, and what is wrong is a 4xx that names its field."""
-    registry = start_registry("--requests-per-second", "0", is_open=False)
+    registry = start_registry(*NO_LIMITS, is_open=False)
     with registry.client(auth=("admin", ADMIN_PASSWORD)) as client:
         # The names that are made up most.
         manifest(client, index(), "0", "0")

@@ -203,8 +203,8 @@ def _problems(route: HubRoute) -> dict[int, str]:
     found = {400: "Something in the request is wrong; `field` says what.", 401: "No credential that is good for this."}
     if route.action not in _OPEN:
         found[403] = "This account, or token, may not do this."
-    if parameters_of(route.path):
-        found[404] = "There is none, or none that the caller may see."
+    if parameters_of(route.path) or route.body is not None:
+        found[404] = "There is none, or none that the caller may see; `detail` says of what."
     if route.method != "GET":
         found[403] = "This account, or token, may not do this, or the request comes from another site."
         found[409] = "What is there does not allow it."

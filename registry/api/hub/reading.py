@@ -1,7 +1,8 @@
 """From a query and a body to values of the types that a route declares. Whatever does not fit is named by its field."""
 
 import re
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -25,19 +26,30 @@ _NAMED = re.compile(r"field `([^`]*)`")
 def query_of(request: Request, kind: type[Q]) -> Q:
     """The query as a value. A field may come once, unless it is a list. Raises FieldInvalid, also for a field that is
     not documented, and InvalidRequest."""
-    lists = {field.encode_name for field in msgspec.structs.fields(kind) if _is_list(field.type)}
+    known = {field.encode_name: _parts(field.type) for field in msgspec.structs.fields(kind)}
     given: dict[str, Any] = {}
     for name, values in request.query().items():
-        if name not in lists and len(values) > 1:
+        if name not in known:
+            raise FieldInvalid("there is no such field in the query", field=name or "(no name)")
+        is_list = list in known[name]
+        if not is_list and len(values) > 1:
             raise FieldInvalid(f"{name} comes once", field=name)
         if any("\0" in value for value in values):
             raise FieldInvalid(f"{name} has no NUL", field=name)
-        given[name] = values if name in lists else values[0]
+        if values[0].lower() == "null" and NoneType in known[name] and str not in known[name]:
+            # What is to say nothing is left out.
+            raise FieldInvalid(f"{name} cannot be null", field=name)
+        given[name] = values if is_list else values[0]
     return _converted(given, kind)
 
 
-def _is_list(kind: Any) -> bool:
-    return getattr(kind, "__origin__", kind) is list
+def _parts(kind: Any) -> set[Any]:
+    """The plain types that a field's type is made of."""
+    if get_origin(kind) in (Union, UnionType):
+        return set().union(*(_parts(part) for part in get_args(kind)))
+    if get_origin(kind) is Annotated:
+        return _parts(get_args(kind)[0])
+    return {get_origin(kind) or kind}
 
 
 async def body_of(request: Request, kind: type[T]) -> T:
