@@ -7,6 +7,7 @@ site does not know. No other site can make a browser send such a request anyway:
 refused.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from registry.core.access import (
     namespace_subject,
 )
 from registry.core.digest import Digest
-from registry.core.errors import AccountUnknown, Denied, NameUnknown, Unauthenticated
+from registry.core.errors import AccountUnknown, Denied, NameUnknown, OurFault, Unauthenticated
 from registry.core.names import AccountName, Reference, RepositoryName, Tag
 from registry.services.access import Access, actor_of
 from registry.services.login import Login
@@ -149,6 +150,14 @@ class HubGate:
         if not self._callers.is_open and not request.header_values(b"authorization"):
             address: str | None = request.scope["depotry.address"]
             request.scope["depotry.session"] = await self._browsers.session(request, address)
+
+    async def settle(self, request: Request) -> None:
+        """After a request: what it has changed is known here at once, for who looks at what he has done. Others hear of
+        it within their second."""
+        if request.method not in SAFE_METHODS:
+            # It is done, whatever becomes of this.
+            with suppress(OurFault):
+                await self._access.refresh()
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
         """What the client may still send."""

@@ -65,6 +65,7 @@ class HubApi:
         query = reading.query_of(request, route.query or reading.NoQuery)
         body = None if route.body is None else await reading.body_of(request, route.body)
         answer = await route.handler(self._services, visit.with_values(query, body))
+        await gate.settle(request)
         return finished(request, answer, gate.headers(request))
 
     @staticmethod

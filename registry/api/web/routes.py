@@ -46,6 +46,7 @@ class WebApp:
         request.scope["depotry.csrf"] = form.text(CSRF_FIELD)
         visit = await self._services.hub.gate.admit(request, route.action, names, danger=route.danger)
         answer = await route.handler(self._services, visit.with_values(None, form), self._view(request, visit))
+        await self._services.hub.gate.settle(request)
         return self._sent(request, answer)
 
     def _view(self, request: Request, visit: Visit | None = None) -> View:
