@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -213,8 +214,11 @@ def config_of(layers: Sequence[Entry], platform: Sequence[str]) -> Entry:
 
 
 def command(registry: Registry, *arguments: str, stdin: str | None = None) -> None:
-    """Run `depotry` on the data of the server, in this process: a new one takes a second."""
-    ended = CliRunner().invoke(main, [*arguments, "--data", str(registry.data), *registry.place], input=stdin)
+    """Run `depotry` on the data of the server, in this process: a new one takes a second. In a thread: a browser's
+    driver has a loop of its own here."""
+    line = [*arguments, "--data", str(registry.data), *registry.place]
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(CliRunner().invoke, main, line, input=stdin).result()
     assert ended.exit_code == 0, f"{arguments}: {ended.output}"
 
 
@@ -293,6 +297,8 @@ def _open(registry: Registry) -> None:
         _send(client, "/r/acme/web/-/readme", readme=README.replace("{host}", f"localhost:{registry.port}"))
         _send(client, "/r/acme/web/-/star", star="on")
         _send(client, "/r/mirror/alpine/-/star", star="on")
+        made = {"namespace": "acme", "name": "empty", "visibility": "private"}
+        _send(client, "/new", **made, description="Nothing was pushed here yet.")
     with registry.client(auth=("ben", PASSWORD)) as client:
         _send(client, "/r/acme/web/-/star", star="on")
 

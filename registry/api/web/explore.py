@@ -63,7 +63,7 @@ async def get_explore(services: WebServices, visit: Visit, view: View) -> Answer
     }
     if view.is_htmx:
         answer = services.pages.fragment(view, "explore.html", "results", values)
-        answer.headers.append((b"hx-replace-url", address(view.path, asked, default).encode()))
+        answer.headers.append((b"hx-replace-url", address(view.path, asked).encode()))
         return answer
     return services.pages.render(view, "explore.html", values)
 

@@ -37,7 +37,7 @@ async def _list(services: WebServices, visit: Visit, view: View, *, shows_stars:
     }
     if view.is_htmx:
         answer = services.pages.fragment(view, "mine.html", "results", values)
-        answer.headers.append((b"hx-replace-url", address(view.path, asked, BY_PUSH).encode()))
+        answer.headers.append((b"hx-replace-url", address(view.path, asked).encode()))
         return answer
     return services.pages.render(view, "mine.html", values)
 

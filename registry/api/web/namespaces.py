@@ -32,7 +32,7 @@ async def get_namespace(services: WebServices, visit: Visit, view: View) -> Answ
     }
     if view.is_htmx:
         answer = services.pages.fragment(view, "namespace.html", "results", values)
-        answer.headers.append((b"hx-replace-url", address(view.path, asked, BY_PUSH).encode()))
+        answer.headers.append((b"hx-replace-url", address(view.path, asked).encode()))
         return answer
     return services.pages.render(view, "namespace.html", values)
 

@@ -51,6 +51,9 @@ class Narrowed:
     type: str
     platform: str
     sort: str
+    """Empty for the order that the page has by itself."""
+    default: str
+    """Which that is."""
 
     @property
     def is_narrowed(self) -> bool:
@@ -78,13 +81,14 @@ def narrowed(view: View, default: str) -> Narrowed:
         visibility=visibility or "",
         type=kind,
         platform=asked.text("platform"),
-        sort=asked.text("sort") or default,
+        sort="" if asked.text("sort") == default else asked.text("sort"),
+        default=default,
     )
 
 
 def wanted(view: View, fields: Narrowed) -> RepositoriesQuery:
     """The same as the lists take it. Raises FieldInvalid."""
-    order, descending = Asked({"sort": fields.sort}).order("sort", Order, (Order.NAME, False))
+    order, descending = Asked({"sort": fields.sort or fields.default}).order("sort", Order, (Order.NAME, False))
     kind = fields.type
     return RepositoriesQuery(
         search=SearchText.parse(fields.q, field="q"),
@@ -116,6 +120,9 @@ def choices(fields: Narrowed, texts: Catalogue, *, is_signed_in: bool) -> Choice
     ]
     if fields.q:
         orders.insert(0, (Order.RELEVANCE.value, gettext("Best match")))
+    # The order that the page has by itself is what nobody asks for.
+    orders = [("" if value == fields.default else value, text) for value, text in orders]
+    orders.sort(key=lambda order: order[0] != "")
     platforms = [("", gettext("All platforms")), *((name, name) for name in PLATFORMS)]
     return Choices(
         _with(types, fields.type),
@@ -129,11 +136,8 @@ def _with(options: list[tuple[str, str]], value: str) -> list[tuple[str, str]]:
     return options if value in {key for key, _ in options} else [*options, (value, value)]
 
 
-def address(path: str, fields: Narrowed, default: str) -> str:
+def address(path: str, fields: Narrowed) -> str:
     """The shortest address of what is asked for."""
-
-    given = {"q": fields.q, "visibility": fields.visibility, "type": fields.type, "platform": fields.platform}
-    if fields.sort != default:
-        given["sort"] = fields.sort
-    query = urlencode({name: value for name, value in given.items() if value})
+    names = ("q", "visibility", "type", "platform", "sort")
+    query = urlencode({name: getattr(fields, name) for name in names if getattr(fields, name)})
     return f"{path}?{query}" if query else path

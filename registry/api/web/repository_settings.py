@@ -45,6 +45,7 @@ async def _settings(
     values: dict[str, Any] = {
         "frame": frame,
         "page": "general",
+        "in_dialog": True,
         "given": {"description": frame.repository.description, "name": frame.name, "confirmation": ""} | given,
         "problem": problem,
         "aliases": await services.hub.repositories.aliases(visit.access),
@@ -166,7 +167,7 @@ async def _question(services: WebServices, visit: Visit, view: View, problem: Re
     frame = await framed(services, visit, "settings")
     if (elsewhere := moved(services, visit, view, frame)) is not None:
         return elsewhere
-    values = {"frame": frame, "page": "general", "problem": problem}
+    values = {"frame": frame, "page": "general", "in_dialog": False, "problem": problem}
     return services.pages.render(view, "repository-delete.html", values, status=problem.status)
 
 

@@ -213,6 +213,8 @@
 
   reveal();
   openTarget();
+  /* On a phone the tab that is open may lie beside the screen. */
+  all(".tabs [aria-current]").forEach((tab) => tab.scrollIntoView({ block: "nearest", inline: "center" }));
   all("[data-select]").forEach(countChosen);
   all("dialog[data-open]").forEach((dialog) => dialog.showModal());
 })();
