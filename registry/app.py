@@ -31,7 +31,7 @@ from registry.api.web.assets import Assets
 from registry.api.web.markdown import Markdown
 from registry.api.web.pages import FOLDER, Pages, Site
 from registry.api.web.routes import WebApp
-from registry.api.web.services import Affairs, Signing, WebServices
+from registry.api.web.services import Signing, WebServices
 from registry.auth import sealing
 from registry.auth.challenge import ChallengeKind, Origins
 from registry.auth.passwords import Passwords
@@ -572,26 +572,8 @@ class House:
                 provider=host_of(self.settings.oidc_issuer),
                 sign_up_is_open=site.sign_up_is_open,
             )
-        database, clock = self._database, self._clock
-        affairs = Affairs(
-            accounts=Accounts(database, self.passwords, clock),
-            organizations=Organizations(database, clock),
-            roles=Roles(database, clock),
-            tokens=PersonalTokens(database, clock),
-            repositories=Repositories(database, clock, self.settings.lease_s * 1000),
-            bulk=Bulk(database, clock),
-            audits=Audits(database),
-        )
         return WebServices(
-            hub,
-            Pages(assets, site),
-            assets,
-            Markdown(),
-            clock,
-            self._origins,
-            is_https,
-            affairs,
-            doors=doors,
+            hub, Pages(assets, site), assets, Markdown(), self._clock, self._origins, is_https, doors=doors
         )
 
     def login_services(self) -> LoginServices:

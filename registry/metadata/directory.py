@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select, true
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Role
@@ -164,6 +164,14 @@ _COUNTED = select(func.count()).where(team_members.c.team_id == teams.c.id).corr
 _TEAM = select(teams.c.id, teams.c.name, teams.c.external_group, _COUNTED, teams.c.created_at)
 
 
+def find_team(connection: Connection, organization: str, name: str) -> int | None:
+    """The id of a team by both names."""
+    query = select(teams.c.id).join(accounts, accounts.c.id == teams.c.organization_id)
+    where = (accounts.c.name == organization, accounts.c.deleted_at.is_(None), teams.c.name == name)
+    found: int | None = connection.execute(query.where(*where)).scalar()
+    return found
+
+
 def teams_of(connection: Connection, organization_id: int, *, after: str, count: int) -> list[ListedTeam]:
     """The next teams of an organization."""
     query = _TEAM.where(teams.c.organization_id == organization_id, teams.c.name > after)
@@ -227,5 +235,10 @@ def contents(connection: Connection, account_id: int) -> Contents:
         .where(accounts.c.owner_id == account_id, accounts.c.deleted_at.is_(None)),
         select(func.count()).select_from(members).where(members.c.organization_id == account_id),
     )
-    row = connection.execute(select(*(one.scalar_subquery() for one in counts))).one()
-    return Contents(row[0], list(connection.execute(first).scalars()), row[1], row[2], row[3])
+    numbers = select(*(one.scalar_subquery().label(f"n{at}") for at, one in enumerate(counts))).subquery("numbers")
+    names = first.subquery("names")
+    # The numbers stand beside each name, and alone where there is none.
+    query = select(numbers, names.c.name).select_from(numbers.outerjoin(names, true())).order_by(names.c.name)
+    rows = connection.execute(query).all()
+    named = [row[4] for row in rows if row[4] is not None]
+    return Contents(rows[0][0], named, *rows[0][1:4])

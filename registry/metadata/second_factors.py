@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from registry.metadata.insert import insert as upsert
-from registry.metadata.schema import recovery_codes, second_factors
+from registry.metadata.schema import accounts, recovery_codes, second_factors
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,31 @@ def find(connection: Connection, account_id: int) -> StoredFactor | None:
     """What an account has, None if nothing."""
     row = connection.execute(_FACTOR, {"account": account_id}).first()
     return None if row is None else StoredFactor(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What somebody shows to sign in here. `confirmed_at` None: no code. Times in ms since 1970 UTC."""
+
+    has_password: bool
+    confirmed_at: int | None
+    codes_left: int
+
+
+_WAYS = (
+    select(accounts.c.password_hash.is_not(None), second_factors.c.confirmed_at, _CODES.label("codes_left"))
+    .select_from(accounts)
+    .outerjoin(second_factors, second_factors.c.account_id == accounts.c.id)
+    .where(accounts.c.id == bindparam("account"))
+)
+
+
+def ways(connection: Connection, account_id: int) -> Ways:
+    """What an account has; nothing where there is none."""
+    row = connection.execute(_WAYS, {"account": account_id}).first()
+    if row is None or row[1] is None:
+        return Ways(row is not None and bool(row[0]), None, 0)
+    return Ways(bool(row[0]), row[1], row[2])
 
 
 def begin(connection: Connection, account_id: int, sealed: bytes, *, now: int) -> bool:

@@ -43,6 +43,10 @@ class Identities:
             lambda connection: identities.of_account(connection, existing(connection, name).id)
         )
 
+    async def of_account(self, account_id: int) -> list[Identity]:
+        """The same, of the account with this id; nothing where there is none."""
+        return await self.database.point(lambda connection: identities.of_account(connection, account_id))
+
     async def link(self, name: str, somebody: Somebody, permit: Permit, *, keep: int | None = None) -> None:
         """Somebody signs in to this account from now on. What was begun with its password ends, but for the session
         `keep`: clients use tokens now. Raises SignInRefused where the person or the account is linked otherwise,

@@ -249,6 +249,10 @@ def existing_team(connection: Connection, organization_id: int, name: str) -> in
 
 
 def _team(connection: Connection, organization: str, team: str) -> int:
+    found = directory.find_team(connection, organization, team)
+    if found is not None:
+        return found
+    # Which of the two is not there?
     return existing_team(connection, existing(connection, organization, ORGANIZATION).id, team)
 
 

@@ -119,6 +119,10 @@ class PersonalTokens:
 
         return await self.database.read(read)
 
+    async def logins(self, account_id: int) -> list[StoredToken]:
+        """The logins that clients of an account keep, oldest first: REFRESH_TOKENS_PER_ACCOUNT at most."""
+        return await self.database.point(lambda connection: tokens.of_account(connection, account_id, tokens.REFRESH))
+
     async def get(self, account: str, token_id: int) -> StoredToken:
         """One token of an account. Raises AccountUnknown, also for one of another account."""
         return await self.database.read(lambda connection: _token(connection, token_id, account))

@@ -32,6 +32,7 @@ class FactorState:
 
     since: int | None
     codes_left: int
+    has_password: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,9 @@ class SecondFactor:
         self._log = logging.getLogger("depotry.login")
 
     async def state(self, account_id: int) -> FactorState:
-        """Whether an account has one."""
-        found = await self._database.read(lambda connection: second_factors.find(connection, account_id))
-        if found is None or not found.is_on:
-            return FactorState(None, 0)
-        return FactorState(found.confirmed_at, found.codes_left)
+        """Whether an account has one, and a password."""
+        found = await self._database.point(lambda connection: second_factors.ways(connection, account_id))
+        return FactorState(found.confirmed_at, found.codes_left, found.has_password)
 
     # Turning it on
 

@@ -1,13 +1,47 @@
 """The pages of people's own affairs and of administration, as one table."""
 
-from registry.api.web import proof, second_factor, sessions, sign_in, sign_in_settings, sign_up, tokens
+from registry.api.web import (
+    admin_instance,
+    admin_organizations,
+    admin_repositories,
+    admin_users,
+    audit,
+    dashboard,
+    holders,
+    members,
+    namespace_settings,
+    organizations,
+    profiles,
+    proof,
+    robots,
+    second_factor,
+    sessions,
+    sign_in,
+    sign_in_settings,
+    sign_up,
+    teams,
+    tokens,
+)
 
 ROUTES = (
     *sign_in.ROUTES,
     *sign_up.ROUTES,
     *proof.ROUTES,
+    *profiles.ROUTES,
     *sign_in_settings.ROUTES,
     *second_factor.ROUTES,
     *sessions.ROUTES,
     *tokens.ROUTES,
+    *organizations.ROUTES,
+    *members.ROUTES,
+    *teams.ROUTES,
+    *robots.ROUTES,
+    *holders.ROUTES,
+    *namespace_settings.ROUTES,
+    *audit.ROUTES,
+    *dashboard.ROUTES,
+    *admin_repositories.ROUTES,
+    *admin_users.ROUTES,
+    *admin_organizations.ROUTES,
+    *admin_instance.ROUTES,
 )

@@ -71,6 +71,14 @@ class Formats:
             return f"{at.month}月{at.day}日"
         return f"{at.day} {_MONTHS[at.month - 1]}"
 
+    def clock(self, at_ms: int) -> str:
+        """The time of the day to the minute, in UTC."""
+        return f"{_moment(at_ms):%H:%M}"
+
+    def hour(self, at_ms: int) -> str:
+        """Day and time to the minute, in UTC."""
+        return f"{self.date(at_ms)}, {self.clock(at_ms)} UTC"
+
     def moment(self, at_ms: int) -> str:
         """Day and time to the second, in UTC."""
         return f"{_moment(at_ms):%Y-%m-%d %H:%M:%S} UTC"

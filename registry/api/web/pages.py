@@ -210,7 +210,7 @@ class Pages:
             formats = self.formats(context["view"].language)
             return _time(at_ms, formats.date(at_ms), formats)
 
-        names = ("size", "number", "short", "percent", "date", "short_date", "moment", "duration")
+        names = ("size", "number", "short", "percent", "date", "short_date", "clock", "hour", "moment", "duration")
         return {**{name: plain(name) for name in names}, "ago": ago, "day": day}
 
 

@@ -67,6 +67,8 @@ class TimeChart:
     lines: tuple[str, ...] = ()
     areas: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    is_hourly: bool = False
+    """Each step is an hour: moments have a time of day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,14 @@ class PartsChart:
     total: float
 
 
-def lines(title: str, moments: Sequence[int], series: Sequence[Series], unit: Unit = Unit.NUMBER) -> TimeChart:
+def lines(
+    title: str,
+    moments: Sequence[int],
+    series: Sequence[Series],
+    unit: Unit = Unit.NUMBER,
+    *,
+    is_hourly: bool = False,
+) -> TimeChart:
     """Lines over time from 0; a single one gets its area filled. `moments` are ms since 1970, evenly apart."""
     series = series[:SERIES_MAX]
     top, ticks = _scale(max((value for line in series for value in line.values if value is not None), default=0.0))
@@ -98,11 +107,26 @@ def lines(title: str, moments: Sequence[int], series: Sequence[Series], unit: Un
     paths = tuple(_path(places, line.values, top) for line in series)
     areas = tuple(_area(places, line.values, top) for line in series) if len(series) == 1 else ()
     return TimeChart(
-        title, unit, tuple(line.name for line in series), ticks, _labels(moments), _slots(moments, series), paths, areas
+        title,
+        unit,
+        tuple(line.name for line in series),
+        ticks,
+        _labels(moments),
+        _slots(moments, series),
+        paths,
+        areas,
+        is_hourly=is_hourly,
     )
 
 
-def columns(title: str, moments: Sequence[int], series: Sequence[Series], unit: Unit = Unit.NUMBER) -> TimeChart:
+def columns(
+    title: str,
+    moments: Sequence[int],
+    series: Sequence[Series],
+    unit: Unit = Unit.NUMBER,
+    *,
+    is_hourly: bool = False,
+) -> TimeChart:
     """Columns over time, the series on top of each other."""
     series = series[:SERIES_MAX]
     sums = [sum(line.values[index] or 0.0 for line in series) for index in range(len(moments))]
@@ -117,9 +141,8 @@ def columns(title: str, moments: Sequence[int], series: Sequence[Series], unit: 
             if height > 0:
                 found.append(Column(round((index + 0.14) * step, 2), level, round(0.72 * step, 2), height, number))
     names = tuple(line.name for line in series)
-    return TimeChart(
-        title, unit, names, ticks, _labels(moments), _slots(moments, series, is_centred=False), columns=tuple(found)
-    )
+    slots = _slots(moments, series, is_centred=False)
+    return TimeChart(title, unit, names, ticks, _labels(moments), slots, columns=tuple(found), is_hourly=is_hourly)
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, str | None]], unit: Unit = Unit.NUMBER) -> PartsChart:

@@ -85,7 +85,7 @@ def _problem(services: WebServices, view: View, ways: Ways, error: RegistryError
 
 async def _ways(services: WebServices, name: str) -> Ways:
     signing = services.signing
-    account = await services.affairs.accounts.get(name)
+    account = await services.hub.accounts.get(name)
     has_provider = signing.entrance.single_sign_on is not None and account.has_identity
     return Ways(
         code=account.has_second_factor,

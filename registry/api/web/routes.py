@@ -6,7 +6,7 @@ from registry.api.asgi import Receive, Request, Scope, Send
 from registry.api.boundary import Boundary
 from registry.api.hub.gate import Visit
 from registry.api.hub.paths import Paths
-from registry.api.responses import Answer, BlobAnswer
+from registry.api.responses import Answer, AnyAnswer, LinesAnswer
 from registry.api.web import affairs, browsing, cookies, preferences, proof
 from registry.api.web.assets import PREFIX as STATIC
 from registry.api.web.forms import CSRF_FIELD, Form, read_form
@@ -32,7 +32,7 @@ class WebApp:
         """Serve one request."""
         await self._boundary(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Answer | BlobAnswer:
+    async def _respond(self, request: Request) -> AnyAnswer:
         if request.raw_path.startswith(STATIC):
             return self._services.assets.answer(request)
         try:
@@ -66,8 +66,10 @@ class WebApp:
             came_from=came_from(request, self._services.origins.of(request.header(b"host"))),
         )
 
-    def _sent(self, request: Request, answer: Answer) -> Answer:
+    def _sent(self, request: Request, answer: Answer | LinesAnswer) -> AnyAnswer:
         """News that were shown are over; HEAD has no body."""
+        if isinstance(answer, LinesAnswer):
+            return Answer(200, answer.headers) if request.method == "HEAD" else answer
         if answer.status == 200 and answer.body and cookies.flashes_of(request):
             answer.headers.extend(cookies.kept(cookies.FLASH_COOKIE, "", is_https=self._services.is_https, life_s=0))
         if request.method == "HEAD":

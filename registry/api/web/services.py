@@ -8,16 +8,9 @@ from registry.api.web.markdown import Markdown
 from registry.api.web.pages import Pages
 from registry.auth.challenge import Origins
 from registry.core.errors import RouteUnknown
-from registry.services.accounts import Accounts
-from registry.services.audits import Audits
-from registry.services.bulk import Bulk
 from registry.services.clock import Clock
 from registry.services.entrance import Entrance
 from registry.services.login import Login
-from registry.services.organizations import Organizations
-from registry.services.personal_tokens import PersonalTokens
-from registry.services.repositories import Repositories
-from registry.services.roles import Roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +25,6 @@ class Signing:
 
 
 @dataclass(frozen=True, slots=True)
-class Affairs:
-    """What people and admins look after."""
-
-    accounts: Accounts
-    organizations: Organizations
-    roles: Roles
-    tokens: PersonalTokens
-    repositories: Repositories
-    bulk: Bulk
-    audits: Audits
-
-
-@dataclass(frozen=True, slots=True)
 class WebServices:
     """What the handlers of pages call: `hub` has the use cases, the same that the API calls."""
 
@@ -56,7 +36,6 @@ class WebServices:
     origins: Origins
     is_https: bool
     """Whether cookies are for TLS only."""
-    affairs: Affairs
     doors: Signing | None = None
     """None where the registry is open to everybody."""
 

@@ -10,9 +10,7 @@ from registry.api.web.news import told
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
 from registry.api.web.view import View
-from registry.auth.opaque import TokenKind
 from registry.core.access import Action
-from registry.core.limits import REFRESH_TOKENS_PER_ACCOUNT
 
 PATH = "/settings/sessions"
 _SYSTEMS = {
@@ -52,9 +50,7 @@ async def get_sessions(services: WebServices, visit: Visit, view: View) -> Answe
     """Every one of one's own."""
     session = session_of(visit)
     found = await services.signing.entrance.sessions.listed(session.account_id)
-    logins = await services.affairs.tokens.page(
-        session.principal.name, TokenKind.REFRESH, after=0, count=REFRESH_TOKENS_PER_ACCOUNT
-    )
+    logins = await services.hub.tokens.logins(session.account_id)
     return services.pages.render(
         view,
         "settings-sessions.html",
@@ -83,7 +79,7 @@ async def post_end_others(services: WebServices, visit: Visit, view: View) -> An
 async def post_end_login(services: WebServices, visit: Visit, view: View) -> Answer:
     """End the login that a client keeps."""
     session = session_of(visit)
-    await services.affairs.tokens.revoke(number_of(visit.body, "login"), visit.permit, account=session.principal.name)
+    await services.hub.tokens.revoke(number_of(visit.body, "login"), visit.permit, account=session.principal.name)
     return told(services, view, PATH, services.pages.texts(view).gettext("The login has ended."))
 
 

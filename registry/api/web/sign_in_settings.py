@@ -27,12 +27,9 @@ async def get_ways(services: WebServices, visit: Visit, view: View) -> Answer:
 
 async def _ways(services: WebServices, visit: Visit, view: View, problem: Refusal = NOTHING_WRONG) -> Answer:
     signing = services.signing
-    name = visit.caller.principal.name
-    account = await services.affairs.accounts.get(name)
     values = {
-        "has_password": account.password_hash is not None,
-        "factor": await signing.entrance.second_factor.state(account.id),
-        "identities": await signing.entrance.identities.of(name),
+        "factor": await signing.entrance.second_factor.state(visit.account_id),
+        "identities": await signing.entrance.identities.of_account(visit.account_id),
         "provider": signing.provider,
         "problem": problem,
         "off": off_question(services, view),
@@ -54,7 +51,7 @@ async def post_password(services: WebServices, visit: Visit, view: View) -> Answ
         return _password_form(services, view, wrong(again=say.gettext("The two passwords are not the same.")))
     name = session.principal.name
     found = await tried(
-        services.affairs.accounts.set_password(name, form.raw("password"), visit.permit, keep_session=session.id)
+        services.hub.accounts.set_password(name, form.raw("password"), visit.permit, keep_session=session.id)
     )
     if isinstance(found, RegistryError):
         return _password_form(services, view, refusal(say, found))

@@ -44,7 +44,7 @@ async def _added(services: WebServices, name: str, password: str, visitor: Visit
     new_owner_name(name)
     passwords.check_new(password)
     await services.signing.login.count_sign_up(visitor.address)
-    await services.affairs.accounts.add_user(name, password, actor_of(EVERYBODY, visitor.address))
+    await services.hub.accounts.add_user(name, password, actor_of(EVERYBODY, visitor.address))
     return await services.signing.entrance.sign_in.with_password(name, password, visitor, replaces=None)
 
 

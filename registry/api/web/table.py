@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from registry.api.hub.gate import Visit
-from registry.api.responses import Answer
+from registry.api.responses import Answer, LinesAnswer
 from registry.api.web.services import WebServices
 from registry.api.web.view import View
 from registry.core.access import Action
 
-Handler = Callable[[WebServices, Visit, View], Awaitable[Answer]]
+Handler = Callable[[WebServices, Visit, View], Awaitable[Answer | LinesAnswer]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from registry.api.responses import Answer
 from registry.api.web.forms import Form
+from registry.api.web.inside import Frame
 from registry.api.web.refusals import NOTHING_WRONG, Refusal
 from registry.api.web.services import WebServices
 from registry.api.web.snippets import Credential, snippets
@@ -63,6 +64,8 @@ class Place:
     back: str
     template: str = "settings-token-new.html"
     shown: str = "settings-token-shown.html"
+    frame: Frame | None = None
+    """The namespace of a robot."""
 
 
 def token_form(

@@ -22,7 +22,7 @@ PATH = "/settings/tokens"
 async def get_tokens(services: WebServices, visit: Visit, view: View) -> Answer:
     """Every one, with when it was used last."""
     account, after = visit.caller.principal.name, number_asked(visit, "after") or 0
-    found = await services.affairs.tokens.page(account, TokenKind.PERSONAL, after=after, count=PAGE_ROWS + 1)
+    found = await services.hub.tokens.page(account, TokenKind.PERSONAL, after=after, count=PAGE_ROWS + 1)
     values = {
         "tokens": found[:PAGE_ROWS],
         "next": next_page(view, found, lambda token: token.id),
@@ -47,7 +47,7 @@ async def post_token(services: WebServices, visit: Visit, view: View) -> Answer:
 
 async def made_token(services: WebServices, visit: Visit, account: str, filled: TokenForm) -> str:
     """A new token's secret. Raises FieldInvalid, NameInvalid, AccountInvalid, Conflict, Denied, AccountUnknown."""
-    tokens = services.affairs.tokens
+    tokens = services.hub.tokens
     _, secret = await tokens.create(
         account,
         filled.name,
@@ -67,7 +67,7 @@ async def get_revoke(services: WebServices, visit: Visit, view: View) -> Answer:
 async def post_revoke(services: WebServices, visit: Visit, view: View) -> Answer:
     """Revoke one, and the logins that were begun with it."""
     account = visit.caller.principal.name
-    await services.affairs.tokens.revoke(number_of(visit.body, "token"), visit.permit, account=account)
+    await services.hub.tokens.revoke(number_of(visit.body, "token"), visit.permit, account=account)
     return told(services, view, PATH, services.pages.texts(view).gettext("The token is revoked."))
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.running import Pair, Registry
+from tests.running import STILL, Pair, Registry
 from tests.web.affairs.reader import Reader, admin, newcomer
 
 FLAGS = (
+    *STILL,
     "--sign-up", "--requests-per-second", "0",
     "--login-failures-per-account", "100000", "--login-failures-per-address", "100000",
 )  # fmt: skip

@@ -33,6 +33,42 @@ class TestPassword:
         browsers("").sign_in("keeper")
 
 
+class TestProfile:
+    """What one says of oneself, and one's end."""
+
+    def test_it_is_kept(self, hub: Registry, browsers: Open) -> None:
+        """Title, description, and what new repositories are."""
+        reader = browsers("profiled")
+        reader.get("/settings")
+        reader.send("/settings", title="Pro <b>", description="Says little.", visibility="public").says("is kept")
+        page = reader.get("/settings")
+        assert page.form("/settings").fields["title"] == ["Pro <b>"]
+        assert page.form("/settings").fields["visibility"] == ["public"]
+        found = tables.scalar(hub, "SELECT title || default_visibility FROM accounts WHERE name = 'profiled'")
+        assert found == "Pro <b>public"
+        for fields in ({"title": "x" * 101}, {"description": "a\nb"}, {"visibility": "secret"}):
+            reader.get("/settings")
+            reader.send("/settings", None, status=400, **fields)
+        assert tables.scalar(hub, "SELECT title FROM accounts WHERE name = 'profiled'") == "Pro <b>"
+
+    def test_the_end(self, hub: Registry, browsers: Open) -> None:
+        """After the name was typed, and not while it is the only owner of something."""
+        reader = browsers("leaving")
+        reader.get("/organizations/new")
+        reader.send("/organizations", name="left-behind")
+        reader.get("/settings/delete")
+        reader.send("/settings/delete", confirm="other", status=400).says("not what was asked for")
+        reader.send("/settings/delete", confirm="leaving", status=409).says("only owner of left-behind")
+        reader.get("/u/left-behind/delete")
+        reader.send("/u/left-behind/delete", confirm="left-behind").says("left-behind is gone")
+        reader.get("/settings/delete")
+        assert reader.send("/settings/delete", confirm="leaving").path == "/"
+        assert reader.get("/settings").path.startswith("/sign-in?")
+        reader.send("/sign-in", name="leaving", password=PASSWORD, status=403)
+        reader.get("/sign-up")
+        reader.send("/sign-up", name="leaving", password=PASSWORD, again=PASSWORD, status=400).says("cannot be used")
+
+
 class TestSessions:
     """Browsers that are signed in."""
 
@@ -145,7 +181,7 @@ class TestTokens:
         assert tables.scalar(hub, "SELECT count(*) FROM tokens WHERE id = ?", theirs) == 1
 
     def test_pages_of_many(self, hub: Registry, browsers: Open) -> None:
-        """Fifty a page, newest first, each once."""
+        """Fifty a page, oldest first, each once."""
         reader = browsers("collector")
         tables.change(
             hub,
@@ -161,7 +197,7 @@ class TestTokens:
             if not following:
                 break
             page = reader.get(following[0])
-        assert seen == [str(n) for n in range(120, 0, -1)]
+        assert seen == [str(n) for n in range(1, 121)]
 
 
 class TestLogins:
