@@ -110,7 +110,7 @@ def test_organizations_teams_and_robots(run: Run) -> None:
     good(run("repository", "grant", "orga/*", "team:orga/devs", "read"))
     assert {row["who"]: row["role"] for row in listed(run, "repository", "roles", "orga/*")} == {
         "orga+ci": "write",
-        "team:devs": "read",
+        "team:orga/devs": "read",
     }
     good(run("team", "leave", "orga", "devs", "mia"))
     good(run("org", "remove-member", "orga", "mia"))

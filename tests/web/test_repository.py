@@ -234,7 +234,8 @@ class TestDeletion:
         """With all its tags; the page says which, and what loses something."""
         digest = await digest_of(desk, "latest")
         asked = await desk.refused(f"{WEB}/-/delete-manifest", "ben", 200, digest=digest)
-        assert "Its tags go with it:" in asked and "What is attached to it stays" in asked and "are freed" in asked
+        for text in ("Its tags go with it:", "What is attached to it stays"):
+            assert text in asked
         seen = await desk.done(f"{WEB}/-/delete-manifest", "ben", digest=digest, confirmed="yes", parts="on")
         assert not {"latest", "2", "2.1", "2.1.0"} & set(tags(seen))
 

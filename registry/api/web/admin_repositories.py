@@ -59,7 +59,7 @@ async def get_repositories(services: WebServices, visit: Visit, view: View) -> A
     }
     if view.is_htmx:
         answer = services.pages.fragment(view, "admin-repositories.html", "results", values)
-        answer.headers.append((b"hx-replace-url", address(view.path, asked, BY_NAME).encode()))
+        answer.headers.append((b"hx-replace-url", address(view.path, asked).encode()))
         return answer
     return services.pages.render(view, "admin-repositories.html", values)
 

@@ -57,9 +57,7 @@ async def post_user(services: WebServices, visit: Visit, view: View) -> Answer:
     """Make one, with the password that was given, or with one that is shown this once."""
     filled, given = UserForm.of(visit.body), visit.body.raw("password")
     password = given or made_password()
-    found = await tried(
-        services.hub.accounts.add_user(filled.name, password, visit.permit, is_admin=filled.is_admin)
-    )
+    found = await tried(services.hub.accounts.add_user(filled.name, password, visit.permit, is_admin=filled.is_admin))
     say = services.pages.texts(view)
     if isinstance(found, RegistryError):
         return _form(services, view, filled, refusal(say, found))

@@ -138,5 +138,5 @@ def _day(name: str, text: str) -> int | None:
 ROUTES = (
     WebRoute("admin-audit", "GET", PATH, Action.INSTANCE, get_audit),
     WebRoute("admin-audit-export", "GET", EXPORT_PATH, Action.INSTANCE, get_export),
-    WebRoute("activity", "GET", "/u/{namespace}/activity", Action.GOVERN, get_activity),
+    WebRoute("namespace-activity", "GET", "/u/{namespace}/activity", Action.GOVERN, get_activity),
 )

@@ -48,9 +48,7 @@ async def post_member(services: WebServices, visit: Visit, view: View) -> Answer
     role = visit.body.text("role", MEMBER)
     if role not in (OWNER, MEMBER):
         raise FieldInvalid("role is owner or member", field="role")
-    found = await tried(
-        services.hub.organizations.set_member(frame.name, name, visit.permit, is_owner=role == OWNER)
-    )
+    found = await tried(services.hub.organizations.set_member(frame.name, name, visit.permit, is_owner=role == OWNER))
     say = services.pages.texts(view)
     if isinstance(found, RegistryError):
         return await _list(services, visit, view, name, refusal(say, found, {AccountUnknown: "name"}))

@@ -91,7 +91,7 @@ def refusal(say: Catalogue, error: RegistryError, fields: Mapping[type[RegistryE
     """What to show of an error; `fields` says which field of this form an error of a class is about."""
     status, _ = errors.TABLE[type(error)]
     retry_after_s = error.facts.get("retry_after_s") if isinstance(error, TooManyRequests) else None
-    name = str(error.facts.get("field") or {**_FIELDS, **(fields or {})}.get(type(error), ""))
+    name = (fields or {}).get(type(error)) or str(error.facts.get("field") or _FIELDS.get(type(error), ""))
     return Refusal(_status(status), {name: said(say, error)}, retry_after_s)
 
 

@@ -69,9 +69,7 @@ async def get_robot(services: WebServices, visit: Visit, view: View) -> Answer:
     """Its tokens."""
     frame, robot = frame_of(visit), visit.names["robot"]
     after = number_asked(visit, "after") or 0
-    found = await services.hub.tokens.page(
-        _account(frame, robot), TokenKind.PERSONAL, after=after, count=PAGE_ROWS + 1
-    )
+    found = await services.hub.tokens.page(_account(frame, robot), TokenKind.PERSONAL, after=after, count=PAGE_ROWS + 1)
     values = {
         "frame": frame,
         "robot": robot,
