@@ -150,16 +150,14 @@ def test_who_was_written_before_is_found_by_namespace(engine: Engine) -> None:
 FEW, MANY = 300, 30_000
 
 
-def filled(engine: Engine, count: int) -> None:
-    """Many rows of a few kinds, and a few of one."""
+def audited(count: int) -> list[dict[str, Any]]:
+    """Many rows of a few kinds."""
     row = {"credential": "x", "address": "10.0.0.1", "account_id": 1, "digest": None, "target": None}
-    written = [
+    return [
         {**row, "at": number, "actor": f"a{number % 3}", "action": f"x.{number % 20}", "repository": f"r{number % 5}/a"}
         | {"namespace": f"r{number % 5}", "owner": f"a{number % 3}"}
         for number in range(count)
     ]
-    with engine.begin() as connection:
-        connection.execute(insert(rows), written)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +169,8 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Engine
         database.migrate()
         made[count] = sqlite.writing_engine(database.url, synchronous="NORMAL")
         database.close()
-        filled(made[count], count)
+        with made[count].begin() as connection:
+            connection.execute(insert(rows), audited(count))
     yield made
     for engine in made.values():
         engine.dispose()

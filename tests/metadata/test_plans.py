@@ -18,7 +18,10 @@ from registry.metadata import (
     access,
     accounts,
     aliases,
+    audit,
     blobs,
+    directory,
+    grants,
     identities,
     manifest_details,
     manifests,
@@ -38,8 +41,10 @@ from registry.metadata import (
     traffic,
     usage,
 )
+from registry.metadata.grants import Place
 from registry.metadata.manifests import ReferrersQuery
 from registry.metadata.pulls import Counted
+from registry.metadata.schema import audit as audit_rows
 from registry.metadata.schema import blobs as blob_rows
 from registry.metadata.schema import identities as identity_rows
 from registry.metadata.schema import manifest_blobs, manifest_children, objects, repository_blobs, tag_history
@@ -53,6 +58,7 @@ from registry.metadata.tag_list import Order, Position, Query
 from registry.metadata.tally import Holding
 from registry.metadata.ways import Viewer
 from tests.backends.postgresql import Cluster
+from tests.metadata.test_audit import audited
 from tests.metadata.worlds import ADMIN, MEMBER, OWNER, of_size
 
 MANY, PEOPLE = 10_000, 100
@@ -147,6 +153,7 @@ def engine(cluster: Cluster) -> Iterator[Engine]:
         of_size(MANY, PEOPLE).write(connection)
         fill(connection)
         fill_counts(connection)
+        connection.execute(insert(audit_rows), audited(MANY))
     with found.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     yield found
@@ -189,6 +196,16 @@ def batch(connection: Connection) -> None:
     """Pulls of ten manifests of two repositories."""
     pulls.add(connection, [Counted(FULL, digest(n).pack(), 20_001, 2, 1, 5) for n in range(9)])
     pulls.add(connection, [Counted(2, digest(1).pack(), 20_001, 1, 0, 5)])
+
+
+BIG = 4
+"""The organization."""
+AUDITED = {"actor": "a1", "action": "x.1", "repository": "r1/a", "address": "10.0.0.1", "within": "r1"}
+
+
+def audit_of(**wanted: Any) -> Callable[[Connection], object]:
+    """A page of the audit."""
+    return lambda connection: audit.page(connection, audit.Filter(**wanted), before=None, count=PAGE)
 
 
 CALLS: dict[str, Callable[[Connection], object]] = {
@@ -276,6 +293,18 @@ CALLS: dict[str, Callable[[Connection], object]] = {
     "identities of an account": lambda c: identities.of_account(c, MEMBER),
     "teams of groups": lambda c: identities.mapped_teams(c, MEMBER),
     "changes": lambda c: access.changes_after(c, 0),
+    "users": lambda c: directory.of_kind(c, "user", after="person50", count=PAGE),
+    "users whose name begins so": lambda c: directory.of_kind(c, "user", after="", count=PAGE, prefix="person5"),
+    "organizations of somebody": lambda c: directory.memberships(c, MEMBER, after="", count=PAGE),
+    "teams of an organization": lambda c: directory.teams_of(c, BIG, after="", count=PAGE),
+    "roles of a team": lambda c: directory.roles_of_team(c, 1, after=0, count=PAGE),
+    "who has access": lambda c: grants.standings(c, Place(repository_id=FULL), BIG, after=None, count=PAGE),
+    "former names in a namespace": lambda c: aliases.inside(c, "big", after="", count=PAGE),
+    "tokens of an account": lambda c: tokens.page(c, MEMBER, "personal", after=0, count=PAGE),
+    **{f"audit by {name}": audit_of(**{name: value}) for name, value in AUDITED.items()},
+    "audit of all": audit_of(),
+    "audit before": audit_of(until=MANY // 2),
+    "actions of the audit": audit.actions,
     "deleted repositories": repositories.deleted,
 }
 
