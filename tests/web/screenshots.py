@@ -29,7 +29,14 @@ NAMES = {
     "name": "ada",
     "question": "delete",
 }
-NO_PAGES = {"suggestions", "manifest-bytes", "config-bytes", "sign-in-provider", "sign-in-callback", "admin-audit-export"}
+NO_PAGES = {
+    "suggestions",
+    "manifest-bytes",
+    "config-bytes",
+    "sign-in-provider",
+    "sign-in-callback",
+    "admin-audit-export",
+}
 """Pieces of pages, downloads, and what leads elsewhere."""
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 Act = Callable[[Page], None]
