@@ -304,7 +304,7 @@ def begin_delete(connection: Connection, *repository_ids: int, now: int) -> None
     connection.execute(select(repositories.c.id).where(mine).order_by(repositories.c.id).with_for_update())
     connection.execute(delete(repository_aliases).where(repository_aliases.c.repository_id.in_(repository_ids)))
     name = literal(_DELETED, String) + cast(repositories.c.id, String)
-    connection.execute(update(repositories).where(mine).values(deleted_at=now, name=name))
+    connection.execute(update(repositories).where(mine).values(deleted_at=now, name=name, tally_at=None))
     connection.execute(delete(grants).where(grants.c.repository_id.in_(repository_ids)))
 
 

@@ -226,6 +226,11 @@ PLANNED: dict[Callable[..., object], Call] = {
     repositories.by_id: lambda connection: repositories.by_id(connection, 1),
     repositories.rename: rename,
     repositories.page: lambda connection: repositories.page(connection, after="", count=10, prefix="a"),
+    repositories.named: lambda connection: repositories.named(connection, [NAME]),
+    repositories.set_visibilities: lambda connection: repositories.set_visibilities(
+        connection, [1], Visibility.PRIVATE
+    ),
+    repositories.describe: lambda connection: repositories.describe(connection, 1, "what it is"),
     repositories.set_visibility: lambda connection: repositories.set_visibility(connection, 1, Visibility.PRIVATE),
     repositories.note_change: WORK["PUT of a new tag"],
     repositories.assign: lambda connection: repositories.assign(connection, 1, None),
