@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, true
+from sqlalchemy import Column, ColumnElement, Select, exists, func, select, true
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Role
@@ -42,6 +42,13 @@ class ListedAccount:
     disabled_at: int | None
 
 
+def _one(account_id: Column[int], *where: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the account has a row in the table of this column. Not EXISTS: for that PostgreSQL may read the whole
+    table, however few accounts the page has."""
+    found = select(account_id).where(account_id == accounts.c.id, *where).limit(1).correlate(accounts)
+    return found.scalar_subquery().is_not(None)
+
+
 _LISTED = (
     select(
         accounts.c.id,
@@ -51,10 +58,8 @@ _LISTED = (
         accounts.c.is_admin,
         is_active(accounts, _owner),
         accounts.c.password_hash.is_not(None),
-        exists()
-        .where(second_factors.c.account_id == accounts.c.id, second_factors.c.confirmed_at.is_not(None))
-        .correlate(accounts),
-        exists().where(identities.c.account_id == accounts.c.id).correlate(accounts),
+        _one(second_factors.c.account_id, second_factors.c.confirmed_at.is_not(None)),
+        _one(identities.c.account_id),
         accounts.c.created_at,
         accounts.c.disabled_at,
     )

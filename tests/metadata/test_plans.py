@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, text
+from sqlalchemy import Engine, create_engine, event, insert, select, text
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
@@ -44,6 +44,7 @@ from registry.metadata import (
 from registry.metadata.grants import Place
 from registry.metadata.manifests import ReferrersQuery
 from registry.metadata.pulls import Counted
+from registry.metadata.schema import accounts as account_rows
 from registry.metadata.schema import audit as audit_rows
 from registry.metadata.schema import blobs as blob_rows
 from registry.metadata.schema import identities as identity_rows
@@ -113,9 +114,15 @@ def fill(connection: Connection) -> None:
     connection.execute(
         insert(session_rows), [{"account_id": whose[n], "secret_hash": packed[n], **seen} for n in numbers]
     )
+    crowd = [f"crowd{n:05}" for n in numbers]
+    alike = {"kind": "user", "is_admin": False, "created_at": 0}
+    connection.execute(insert(account_rows), [{"name": name, "canonical": name, **alike} for name in crowd])
+    ids = list(connection.execute(select(account_rows.c.id).where(account_rows.c.name.in_(crowd))).scalars())
+    # Most people are one somebody of the provider.
+    owners = [MEMBER if n < PAGE else ids[n] for n in numbers]
     somebody = {"issuer": "https://id.example.com", "name": "", "created_at": 0, "used_at": 0}
     connection.execute(
-        insert(identity_rows), [{"subject": f"s{n}", "account_id": whose[n], **somebody} for n in numbers]
+        insert(identity_rows), [{"subject": f"s{n}", "account_id": owners[n], **somebody} for n in numbers]
     )
 
 

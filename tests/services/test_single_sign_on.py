@@ -512,7 +512,7 @@ async def test_the_last_admin_stays_one(hall: Hall) -> None:
 async def test_groups_that_can_be_none(hall: Hall, group: str) -> None:
     """Bad input changes nothing; None takes a group away."""
     await with_teams(hall)
-    assert await refused(hall.groups.set_group(("acme", "devs"), group, PERMIT)) == "InvalidRequest"
+    assert await refused(hall.groups.set_group(("acme", "devs"), group, PERMIT)) == "FieldInvalid"
     assert await refused(hall.groups.set_group(("acme", "none"), "x", PERMIT)) == "AccountUnknown"
     assert await refused(hall.groups.set_group(("alice", "devs"), "x", PERMIT)) == "AccountUnknown"
     await hall.groups.set_group(("acme", "devs"), None, PERMIT)
