@@ -98,3 +98,8 @@ def sort_of_fallback(tag: str) -> Sort | None:
     referrers: a signature, attestation or SBOM of cosign, or the list itself. None for any other tag."""
     found = _FALLBACK.fullmatch(tag)
     return None if found is None else _OF_SUFFIX.get(found[1], Sort.INDEX)
+
+
+def types_of(sort: Sort) -> tuple[str, ...]:
+    """The artifact types that are known to be of a sort."""
+    return tuple(artifact_type for artifact_type, known in _SORTS.items() if known is sort)

@@ -35,7 +35,8 @@ class RepositoriesQuery:
     """Every word is in the name."""
     namespace: str | None = None
     visibility: Visibility | None = None
-    artifact_type: str | None = None
+    artifact_types: tuple[str, ...] = ()
+    """Any of them; all kinds of artifacts where there is none."""
     platform: str | None = None
     """`os/architecture[/variant]`; without the variant it means all of them."""
     is_starred: bool = False

@@ -171,8 +171,8 @@ def _conditions(viewer: Viewer, wanted: RepositoriesQuery, search: SearchText) -
 def _facets(wanted: RepositoriesQuery) -> list[ColumnElement[bool]]:
     kind, value = repository_facets.c.kind, repository_facets.c.value
     found = []
-    if wanted.artifact_type is not None:
-        found.append(and_(kind == "artifact", value == wanted.artifact_type))
+    if wanted.artifact_types:
+        found.append(and_(kind == "artifact", value.in_(wanted.artifact_types)))
     if wanted.platform is not None:
         variants = and_(value > f"{wanted.platform}/", value < f"{wanted.platform}0")
         found.append(and_(kind == "platform", or_(value == wanted.platform, variants)))

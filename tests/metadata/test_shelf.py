@@ -57,7 +57,7 @@ def wanted_by_chance(rng: random.Random) -> RepositoriesQuery:
         search=sometimes(SearchText(words), SearchText()),
         namespace=sometimes(rng.choice(NAMESPACES)),
         visibility=sometimes(rng.choice(list(Visibility))),
-        artifact_type=sometimes(rng.choice(TYPES)),
+        artifact_types=sometimes(tuple(rng.sample(TYPES, rng.randint(1, 2))), ()),
         platform=sometimes(rng.choice(("linux/amd64", "linux/arm64", "plan9"))),
         is_starred=sometimes(True, False),
         is_mine=sometimes(True, False),
@@ -79,7 +79,7 @@ def fits(drawn: Drawn, number: int, wanted: RepositoriesQuery, account_id: int |
         all(word in text for word in wanted.search.words)
         and (wanted.namespace is None or row["name"].startswith(f"{wanted.namespace}/"))
         and (wanted.visibility is None or row["visibility"] == wanted.visibility)
-        and (wanted.artifact_type is None or wanted.artifact_type in [facet["value"] for facet in held])
+        and (not wanted.artifact_types or {facet["value"] for facet in held} & set(wanted.artifact_types))
         and (wanted.platform is None or any(f"{one}/".startswith(f"{wanted.platform}/") for one in platforms))
         and (not wanted.is_starred or account_id in starred)
         and (not wanted.is_full or row["name"] in drawn.full)

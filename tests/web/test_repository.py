@@ -45,11 +45,11 @@ class TestOverview:
         assert 'href="/sign-in?next=%2Fr%2Facme%2Fweb"' in seen or "/sign-in?next=/r/acme/web" in seen
 
     async def test_for_who_may_more(self, pages: Pages) -> None:
-        """Writers edit the README, admins see settings."""
+        """Admins of the repository edit the README and see settings."""
+        seen = await pages.get(WEB, "ada")
+        assert f'href="{WEB}/-/readme"' in seen and f'href="{WEB}/-/settings"' in seen
         seen = await pages.get(WEB, "ben")
-        assert f'href="{WEB}/-/readme"' in seen and "/-/settings" not in seen
-        assert f'href="{WEB}/-/settings"' in await pages.get(WEB, "ada")
-        assert f'href="{WEB}/-/readme"' not in await pages.get(WEB, "chen")
+        assert f'href="{WEB}/-/readme"' not in seen and "/-/settings" not in seen
 
     async def test_a_chart_is_pulled_with_helm(self, pages: Pages) -> None:
         """And a model with oras."""
@@ -60,11 +60,9 @@ class TestOverview:
     async def test_sec_027_what_is_private(self, pages: Pages) -> None:
         """It looks like what is not there; who is nobody is led to the form for signing in, for both."""
         for name in ("acme/payments/api", "acme/payments/nil"):
-            for place in ("", "/-/tags", "/-/tags/edge", "/-/activity", "/-/settings"):
+            for place in ("", "/-/tags", "/-/tags/edge", "/-/activity", "/-/readme", "/-/settings"):
                 await pages.get(f"/r/{name}{place}", "chen", status=404)
                 assert (await pages.client.get(f"/r/{name}{place}")).status_code == 303
-            # Who may push is decided by the namespace alone, whatever is there.
-            await pages.get(f"/r/{name}/-/readme", "chen", status=403)
         await pages.get("/r/acme/payments/api", "ada")
 
     async def test_names_that_cannot_be(self, pages: Pages) -> None:
@@ -294,43 +292,43 @@ class TestReadme:
     """What people write."""
 
     async def test_it_is_saved(self, desk: Pages) -> None:
-        """By who may push; HTML in it is text (SEC-032)."""
+        """By its admins; HTML in it is text (SEC-032)."""
         text = "# New\n\n<script>alert(1)</script>\n\n[x](javascript:alert(1))"
-        seen = await desk.done(f"{WEB}/-/readme", "ben", readme=text, version="")
+        seen = await desk.done(f"{WEB}/-/readme", "ada", readme=text, version="")
         assert "The README is saved." in seen and "&lt;script&gt;alert(1)" in seen
         assert 'href="javascript' not in seen
-        assert "# New" in await desk.get(f"{WEB}/-/readme", "ben")
+        assert "# New" in await desk.get(f"{WEB}/-/readme", "ada")
 
     async def test_nobody_overwrites_what_he_has_not_seen(self, desk: Pages) -> None:
         """The form says what it has seen; a second time is meant."""
-        form = await desk.get(f"{WEB}/-/readme", "ben")
+        form = await desk.get(f"{WEB}/-/readme", "ada")
         version = re.findall(r'name="version" value="([^"]+)"', form)[0]
-        await desk.done(f"{WEB}/-/readme", "ada", readme="ada's", version=version)
-        again = await desk.refused(f"{WEB}/-/readme", "ben", 409, readme="ben's", version=version)
-        assert "changed it meanwhile" in again and "ben&#39;s" in again
-        assert "ada&#39;s" in await desk.get(f"{WEB}/-/readme", "ben")
+        await desk.done(f"{WEB}/-/readme", "admin", readme="admin's", version=version)
+        again = await desk.refused(f"{WEB}/-/readme", "ada", 409, readme="ada's", version=version)
+        assert "changed it meanwhile" in again and "ada&#39;s" in again
+        assert "admin&#39;s" in await desk.get(f"{WEB}/-/readme", "ada")
         version = re.findall(r'name="version" value="([^"]+)"', again)[0]
-        await desk.done(f"{WEB}/-/readme", "ben", readme="ben's", version=version)
+        await desk.done(f"{WEB}/-/readme", "ada", readme="ada's", version=version)
 
     async def test_a_preview(self, pages: Pages) -> None:
         """A piece for htmx, a page without; nothing is saved."""
-        headers = {"hx-request": "true"} | pages.shown("ben")
+        headers = {"hx-request": "true"} | pages.shown("ada")
         data = {"readme": "*hello*"}
         answer = await pages.client.post(f"{WEB}/-/readme/preview", headers=headers, data=data)
         assert "<em>hello</em>" in answer.text and "<html" not in answer.text
-        page = await pages.refused(f"{WEB}/-/readme/preview", "ben", 200, readme="*hello*")
+        page = await pages.refused(f"{WEB}/-/readme/preview", "ada", 200, readme="*hello*")
         assert "<em>hello</em>" in page and "*hello*" in page
         assert "<em>hello</em>" not in await pages.get(WEB)
 
     async def test_too_long(self, pages: Pages) -> None:
         """It says so beside the text, and keeps it."""
-        seen = await pages.refused(f"{WEB}/-/readme", "ben", 400, readme="x" * 300_000)
+        seen = await pages.refused(f"{WEB}/-/readme", "ada", 400, readme="x" * 300_000)
         assert "at most" in seen and "xxx" in seen
 
     async def test_who_may_not(self, pages: Pages) -> None:
-        """Readers."""
-        assert (await pages.post(f"{WEB}/-/readme", "chen", {"readme": "x"})).status_code == 403
-        await pages.get(f"{WEB}/-/readme", "chen", status=403)
+        """Writers neither."""
+        assert (await pages.post(f"{WEB}/-/readme", "ben", {"readme": "x"})).status_code == 403
+        await pages.get(f"{WEB}/-/readme", "ben", status=403)
 
 
 class TestStars:
@@ -403,10 +401,10 @@ class TestSettings:
         assert "owns the namespace" in seen and "acme/crew" in seen and "acme+ci" in seen
         await desk.done(f"{WEB}/-/settings/access", "ada", holder="chen", role="write")
         await desk.settle()
-        assert f'href="{WEB}/-/readme"' in await desk.get(WEB, "chen")
+        assert 'name="tag"' in await desk.get(f"{WEB}/-/tags", "chen")
         await desk.done(f"{WEB}/-/settings/access", "ada", holder="chen", role="none")
         await desk.settle()
-        assert f'href="{WEB}/-/readme"' not in await desk.get(WEB, "chen")
+        assert 'name="tag"' not in await desk.get(f"{WEB}/-/tags", "chen")
         wrong = await desk.refused(f"{WEB}/-/settings/access", "ada", 400, holder="nobody-here", role="read")
         assert "no such user" in wrong and 'value="nobody-here"' in wrong
         await desk.refused(f"{WEB}/-/settings/access", "ada", 400, holder="chen", role="god")

@@ -162,7 +162,7 @@ async def list_repositories(services: HubServices, visit: Visit) -> Answer:
         search=SearchText.parse(query.q, field="q"),
         namespace=query.namespace,
         visibility=query.visibility,
-        artifact_type=query.artifact_type,
+        artifact_types=() if query.artifact_type is None else (query.artifact_type,),
         platform=query.platform,
         is_starred=query.starred,
         is_mine=query.mine,

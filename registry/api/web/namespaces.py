@@ -27,7 +27,7 @@ async def get_namespace(services: WebServices, visit: Visit, view: View) -> Answ
         "about": about,
         "is_own": view.caller is not None and view.caller.name == name,
         "asked": asked,
-        "choices": choices(asked, services.pages.texts(view), is_signed_in=view.caller is not None),
+        "choices": choices(asked, services.pages.texts(view), is_signed_in=view.caller is not None, is_inside=True),
         **paged(view, found),
     }
     if view.is_htmx:

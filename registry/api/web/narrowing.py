@@ -1,13 +1,14 @@
 """How lists of repositories are narrowed and ordered: what the address of a page says, and what its form offers."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from urllib.parse import urlencode
 
 from registry.api.web.asked import Asked
 from registry.api.web.languages import Catalogue
 from registry.api.web.view import View
 from registry.core.access import Visibility
+from registry.core.artifacts import Sort, types_of
+from registry.core.names import ACCOUNT_NAME_MAX_CHARS
 from registry.core.search import SearchText
 from registry.core.shelf import Order, RepositoriesQuery
 
@@ -25,28 +26,12 @@ PLATFORMS = (
 """What the form offers; any other can be asked for by its name."""
 
 
-class Type(StrEnum):
-    """Kinds of artifacts that the form offers."""
-
-    IMAGE = "image"
-    CHART = "chart"
-    WASM = "wasm"
-    MODEL = "model"
-
-
-ARTIFACT_TYPES = {
-    Type.IMAGE: "application/vnd.oci.image.config.v1+json",
-    Type.CHART: "application/vnd.cncf.helm.config.v1+json",
-    Type.WASM: "application/vnd.wasm.config.v0+json",
-    Type.MODEL: "application/vnd.cncf.model.manifest.v1+json",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Narrowed:
     """What a list is narrowed to, as the fields of its form hold it."""
 
     q: str
+    namespace: str
     visibility: str
     type: str
     platform: str
@@ -58,17 +43,18 @@ class Narrowed:
     @property
     def is_narrowed(self) -> bool:
         """Whether anything is left out, beside what the text leaves out."""
-        return bool(self.visibility or self.type or self.platform)
+        return bool(self.namespace or self.visibility or self.type or self.platform)
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the form offers: (value, text) each; `visibility` whether that is a question here."""
+    """What the form offers: (value, text) each; `visibility` and `namespace` whether that is a question here."""
 
     types: list[tuple[str, str]]
     platforms: list[tuple[str, str]]
     orders: list[tuple[str, str]]
     visibility: bool
+    namespace: bool
 
 
 def narrowed(view: View, default: str) -> Narrowed:
@@ -78,6 +64,7 @@ def narrowed(view: View, default: str) -> Narrowed:
     asked.order("sort", Order, (Order.NAME, False))
     return Narrowed(
         q=asked.text("q", max_chars=200),
+        namespace=asked.text("namespace", max_chars=ACCOUNT_NAME_MAX_CHARS).lower(),
         visibility=visibility or "",
         type=kind,
         platform=asked.text("platform"),
@@ -89,11 +76,11 @@ def narrowed(view: View, default: str) -> Narrowed:
 def wanted(view: View, fields: Narrowed) -> RepositoriesQuery:
     """The same as the lists take it. Raises FieldInvalid."""
     order, descending = Asked({"sort": fields.sort or fields.default}).order("sort", Order, (Order.NAME, False))
-    kind = fields.type
     return RepositoriesQuery(
         search=SearchText.parse(fields.q, field="q"),
+        namespace=fields.namespace or None,
         visibility=Visibility(fields.visibility) if fields.visibility else None,
-        artifact_type=(ARTIFACT_TYPES[Type(kind)] if kind in set(Type) else kind) or None,
+        artifact_types=_artifact_types(fields.type),
         platform=fields.platform or None,
         order=order,
         descending=descending,
@@ -101,15 +88,21 @@ def wanted(view: View, fields: Narrowed) -> RepositoriesQuery:
     )
 
 
-def choices(fields: Narrowed, texts: Catalogue, *, is_signed_in: bool) -> Choices:
-    """What the form offers, in a language; what is asked for is among it."""
+def _artifact_types(text: str) -> tuple[str, ...]:
+    if text in set(Sort):
+        return types_of(Sort(text))
+    return (text,) if text else ()
+
+
+def choices(fields: Narrowed, texts: Catalogue, *, is_signed_in: bool, is_inside: bool = False) -> Choices:
+    """What the form offers, in a language; what is asked for is among it. `is_inside`: of one namespace alone."""
     gettext = texts.gettext
     types = [
         ("", gettext("All types")),
-        (Type.IMAGE.value, gettext("Images")),
-        (Type.CHART.value, gettext("Helm charts")),
-        (Type.WASM.value, "WebAssembly"),
-        (Type.MODEL.value, gettext("AI models")),
+        (Sort.IMAGE.value, gettext("Images")),
+        (Sort.CHART.value, gettext("Helm charts")),
+        (Sort.WASM.value, "WebAssembly"),
+        (Sort.MODEL.value, gettext("AI models")),
     ]
     orders = [
         ("-pull_count", gettext("Most pulled")),
@@ -129,6 +122,7 @@ def choices(fields: Narrowed, texts: Catalogue, *, is_signed_in: bool) -> Choice
         _with(platforms, fields.platform),
         _with(orders, fields.sort),
         visibility=is_signed_in,
+        namespace=not is_inside,
     )
 
 
@@ -138,6 +132,6 @@ def _with(options: list[tuple[str, str]], value: str) -> list[tuple[str, str]]:
 
 def address(path: str, fields: Narrowed) -> str:
     """The shortest address of what is asked for."""
-    names = ("q", "visibility", "type", "platform", "sort")
+    names = ("q", "namespace", "visibility", "type", "platform", "sort")
     query = urlencode({name: getattr(fields, name) for name in names if getattr(fields, name)})
     return f"{path}?{query}" if query else path

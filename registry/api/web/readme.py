@@ -82,8 +82,8 @@ async def post_star(services: WebServices, visit: Visit, view: View) -> Answer:
 
 _HERE = "/r/{repository}/-"
 ROUTES = (
-    WebRoute("readme-form", "GET", f"{_HERE}/readme", Action.PUSH, get_readme),
-    WebRoute("readme", "POST", f"{_HERE}/readme", Action.PUSH, post_readme),
-    WebRoute("readme-preview", "POST", f"{_HERE}/readme/preview", Action.PUSH, post_preview),
+    WebRoute("readme-form", "GET", f"{_HERE}/readme", Action.ADMINISTER, get_readme),
+    WebRoute("readme", "POST", f"{_HERE}/readme", Action.ADMINISTER, post_readme),
+    WebRoute("readme-preview", "POST", f"{_HERE}/readme/preview", Action.ADMINISTER, post_preview),
     WebRoute("star", "POST", f"{_HERE}/star", Action.PULL, post_star),
 )

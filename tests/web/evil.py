@@ -1,0 +1,172 @@
+"""What strangers write to be read by others: everything that a page could take for its own markup, in every place where
+a push, a form or an address lets them write."""
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+import httpx2
+
+from tests.clients.images import OCI_CONFIG, OCI_MANIFEST
+from tests.reliability.client import expect
+from tests.web.world import HELM_CONFIG, LAYER, Pusher, image_document
+
+MARK = "xssmark"
+CORPUS = (
+    "<script>alert('xssmark')</script>",
+    "<img src=x onerror=alert('xssmark')>",
+    "\"><svg/onload=alert('xssmark')>",
+    "'-alert('xssmark')-'",
+    "</title><script>alert('xssmark')</script>",
+    "</textarea><script>alert('xssmark')</script>",
+    "</script><script>alert('xssmark')</script>",
+    "<iframe srcdoc='<script>alert(1)</script>'>xssmark",
+    "<a href=\"javascript:alert('xssmark')\">x</a>",
+    "[x](javascript:alert('xssmark'))",
+    "[x](JaVaScRiPt:alert('xssmark'))",
+    "[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+    "[x](vbscript:xssmark)",
+    "![x](https://example.com/x.png\"onerror=alert('xssmark'))",
+    "<https://example.com/\"onmouseover=\"alert('xssmark')>",
+    "`</code><script>alert('xssmark')</script>`",
+    "{{ 7 * 7 }}{% raw %}xssmark",
+    "${alert('xssmark')}",
+    "<form action=https://example.com><button>xssmark</button>",
+    "<base href=https://example.com/>xssmark",
+    "<meta http-equiv=refresh content=0;url=https://example.com>xssmark",
+    "<style>*{display:none}</style>xssmark",
+    "<div style=position:fixed hx-get=/sign-out hx-trigger=load>xssmark</div>",
+    "<details open ontoggle=alert('xssmark')>",
+    "&lt;script&gt;alert('xssmark')&lt;/script&gt;",
+    "\u202exssmark",
+)
+ALL = " ".join(CORPUS)
+LINKS = (
+    "javascript:alert('xssmark')",
+    "data:text/html,xssmark",
+    "//example.com/xssmark",
+    "https://exa mple.com/xssmark",
+    "https://example.com/\"onclick=\"alert('xssmark')",
+    "JAVASCRIPT:alert('xssmark')",
+    "\tjavascript:xssmark",
+)
+NAME = "acme/evil"
+"""The repository that is all of this."""
+
+
+def push(client: httpx2.Client) -> None:
+    """An image, a chart and another artifact whose every text is evil, and what people write about them."""
+    from random import Random
+
+    pusher = Pusher(client, Random(1))
+    layer = pusher.layer(NAME, 500)
+    layer["annotations"] = {"org.opencontainers.image.title": ALL, ALL[:200]: ALL}
+    config = pusher.blob(NAME, json.dumps(_config(layer["digest"])).encode(), OCI_CONFIG)
+    document = image_document(config, [layer])
+    document["annotations"] = {
+        "org.opencontainers.image.source": LINKS[0], "org.opencontainers.image.url": LINKS[4],
+        "org.opencontainers.image.documentation": LINKS[5], ALL: ALL,
+    }  # fmt: skip
+    image = pusher.manifest(NAME, document, "image")
+    chart = {
+        "name": ALL, "version": ALL, "appVersion": ALL, "description": ALL, "home": LINKS[4], "type": ALL,
+        "sources": list(LINKS), "keywords": list(CORPUS), "maintainers": [{"name": text} for text in CORPUS],
+        "dependencies": [{"name": text, "version": text, "repository": text} for text in CORPUS],
+    }  # fmt: skip
+    config = pusher.blob(NAME, json.dumps(chart).encode(), HELM_CONFIG)
+    pusher.manifest(NAME, image_document(config, [pusher.blob(NAME, b"x", LAYER)]), "chart")
+    thing = image_document(pusher.blob(NAME, ALL.encode(), "text/x-evil"), [])
+    pusher.manifest(NAME, thing, "thing")
+    referrer = image_document(pusher.blob(NAME, b"{}", "application/vnd.oci.empty.v1+json"), [])
+    referrer |= {
+        "mediaType": OCI_MANIFEST,
+        "artifactType": "application/x",
+        "subject": image,
+        "annotations": {ALL: ALL},
+    }
+    pusher.manifest(NAME, referrer)
+    for place, fields in (
+        ("readme", {"readme": "\n\n".join((ALL, *CORPUS))}),
+        ("settings/visibility", {"visibility": "public"}),
+        ("settings/description", {"description": CORPUS[1] + CORPUS[2] + CORPUS[3]}),
+    ):
+        expect(client.post(f"/r/{NAME}/-/{place}", data=fields), 303)
+
+
+def _config(digest: str) -> dict[str, object]:
+    return {
+        "os": ALL, "architecture": ALL, "variant": ALL, "os.version": ALL, "created": ALL, "author": ALL,
+        "config": {
+            "User": ALL, "WorkingDir": ALL, "StopSignal": ALL, "Entrypoint": list(CORPUS), "Cmd": list(CORPUS),
+            "Env": [f"{text}={text}" for text in CORPUS], "ExposedPorts": {text: {} for text in CORPUS},
+            "Volumes": {text: {} for text in CORPUS},
+            "Labels": {**dict(zip(CORPUS, CORPUS, strict=True)), "org.opencontainers.image.url": LINKS[0]},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [digest]},
+        "history": [
+            {"created": ALL, "created_by": f"RUN {ALL}", "comment": ALL},
+            *({"created_by": text, "empty_layer": True} for text in CORPUS),
+        ],
+    }  # fmt: skip
+
+
+class Judge(HTMLParser):
+    """Reads a page as a browser does, and notes what no page of ours holds."""
+
+    _TAGS = frozenset(
+        {"iframe", "object", "embed", "base", "img", "style", "frame", "applet", "audio", "video", "math"}
+    )
+    _LINKS = ("href", "src", "action", "formaction", "hx-get", "hx-post", "srcdoc", "data", "poster", "xlink:href")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at one element."""
+        values = dict(attrs)
+        if tag in self._TAGS:
+            self._note(tag, "such an element")
+        if tag == "script" and not (values.get("src") or "").startswith("/static/"):
+            self._note(tag, "a script")
+        if tag == "meta" and "http-equiv" in values:
+            self._note(tag, "http-equiv")
+        for name, value in attrs:
+            if name.startswith("on") or name in ("style", "srcdoc") or MARK in name:
+                self._note(tag, name)
+            if name in self._LINKS and not self._may_lead(tag, name, value or ""):
+                self._note(tag, f"{name}={value}")
+
+    @staticmethod
+    def _may_lead(tag: str, name: str, value: str) -> bool:
+        if value.startswith(("/", "#", "?")) and not value.startswith(("//", "/\\")):
+            return True
+        # What strangers have written leads to the web or to mail, and only links do.
+        return tag == "a" and name == "href" and urlsplit(value).scheme in ("http", "https", "mailto")
+
+    def _note(self, tag: str, what: str) -> None:
+        self.wrong.append(f"<{tag}>: {what} (line {self.getpos()[0]})")
+
+
+def wrong_with(html: str) -> list[str]:
+    """What is in a page that none of ours holds."""
+    judge = Judge()
+    judge.feed(html)
+    judge.close()
+    return judge.wrong
+
+
+def addresses(digests: list[str]) -> Iterator[str]:
+    """Every page that shows what is evil, or repeats what an address says."""
+    yield from (
+        "/",
+        "/explore",
+        "/search?q=evil",
+        "/u/acme",
+        f"/r/{NAME}",
+        f"/r/{NAME}/-/tags",
+        f"/r/{NAME}/-/activity",
+    )
+    yield from (f"/r/{NAME}/-/tags/{tag}" for tag in ("image", "chart", "thing"))
+    yield from (f"/r/{NAME}/-/manifests/{digest}" for digest in digests)
