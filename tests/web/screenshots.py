@@ -26,6 +26,8 @@ NAMES = {
     "team": "crew",
     "robot": "ci",
     "account": "ada",
+    "question": "disable",
+    "token": "1",
     "name": "ada",
     "question": "delete",
 }

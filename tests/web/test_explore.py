@@ -163,16 +163,16 @@ class TestNamespace:
         seen = await pages.get("/u/acme")
         assert set(names(seen)) == {"acme/web", "acme/charts/site", "acme/models/tiny"}
         assert "3 repositories" in seen and "46 pulls" in seen
-        assert "Members and teams" not in seen and "New repository" not in seen
+        assert "/u/acme/members" not in seen and "New repository" not in seen
 
     async def test_for_who_belongs_to_it(self, pages: Pages) -> None:
         """Members see who else is in it, owners make repositories in it."""
         seen = await pages.get("/u/acme", "ben")
-        assert 'href="/organizations/acme"' in seen and "/new?namespace=acme" not in seen
+        assert 'href="/u/acme/members"' in seen and "/new?namespace=acme" not in seen
         seen = await pages.get("/u/acme", "ada")
-        assert 'href="/organizations/acme"' in seen and "/new?namespace=acme" in seen
+        assert 'href="/u/acme/members"' in seen and "/new?namespace=acme" in seen
         assert "acme/payments/api" in names(seen)
-        assert 'href="/organizations/acme"' not in await pages.get("/u/acme", "chen")
+        assert 'href="/u/acme/members"' not in await pages.get("/u/acme", "chen")
 
     async def test_nobody_knows_of_what_it_may_not_see(self, pages: Pages) -> None:
         """A namespace of private things only, one that is empty, and none look the same."""

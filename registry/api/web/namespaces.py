@@ -25,7 +25,6 @@ async def get_namespace(services: WebServices, visit: Visit, view: View) -> Answ
     found = await services.hub.browse.repositories(principal, query)
     values = {
         "about": about,
-        "is_own": view.caller is not None and view.caller.name == name,
         "asked": asked,
         "choices": choices(asked, services.pages.texts(view), is_signed_in=view.caller is not None, is_inside=True),
         **paged(view, found),
