@@ -190,7 +190,7 @@ def _questions(services: WebServices, view: View, name: str) -> tuple[Question, 
             "promote",
             say.gettext("Make %(name)s an admin?"),
             say.gettext("Make an admin"),
-            say.gettext("Admins may everything, everywhere."),
+            say.gettext("Admins may do everything, everywhere."),
         ),
         question(
             "password",

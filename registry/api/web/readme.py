@@ -5,8 +5,9 @@ from typing import Any
 from registry.api.hub.gate import Visit
 from registry.api.responses import Answer
 from registry.api.web.news import told
-from registry.api.web.refusals import NOTHING_WRONG, Refusal, said, tried, wrong
+from registry.api.web.refusals import NOTHING_WRONG, Refusal, tried, wrong
 from registry.api.web.repository import PLACE, Frame, framed, moved
+from registry.api.web.sayings import said
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
 from registry.api.web.view import View

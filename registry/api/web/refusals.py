@@ -1,7 +1,7 @@
 """Why a form was not accepted, in the language of who filled it in: beside the field where one is wrong, else above the
 form."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
@@ -9,6 +9,7 @@ from typing import TypeVar
 from registry.api import errors
 from registry.api.asgi import Headers
 from registry.api.web.languages import Catalogue
+from registry.api.web.sayings import said
 from registry.core.errors import (
     AccountNameInvalid,
     Conflict,
@@ -21,12 +22,10 @@ from registry.core.errors import (
     SignInRefused,
     TooManyRequests,
 )
-from registry.core.limits import PASSWORD_MIN_CHARS
 
 T = TypeVar("T")
 FORM_ERRORS = (InvalidRequest, NotFound, Conflict, TooManyRequests, SignInRefused)
 """What somebody who fills in a form can do something about."""
-Say = Callable[[Catalogue], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +65,6 @@ async def tried(work: Awaitable[T], *kinds: type[RegistryError]) -> T | Registry
         return error
 
 
-_PASSWORD_CHARS = str(PASSWORD_MIN_CHARS)
-_BY_KIND: dict[type[RegistryError], Say] = {
-    AccountNameInvalid: lambda say: say.gettext(
-        "This name cannot be used. Names are made of a-z, 0-9 and single . _ or - between them; some are reserved, and"
-        " one that somebody has, had, or that looks like it is not given out again."
-    ),
-    PasswordInvalid: lambda say: (
-        say.gettext("A password has at least %(count)s characters.") % {"count": _PASSWORD_CHARS}
-    ),
-    NameInvalid: lambda say: say.gettext("This is not the name of a repository."),
-    NameUnknown: lambda say: say.gettext("There is no such repository."),
-    TooManyRequests: lambda say: say.gettext("Too many attempts. Wait a moment, and try again."),
-}
 _FIELDS: dict[type[RegistryError], str] = {
     AccountNameInvalid: "name",
     PasswordInvalid: "password",
@@ -93,12 +79,6 @@ def refusal(say: Catalogue, error: RegistryError, fields: Mapping[type[RegistryE
     retry_after_s = error.facts.get("retry_after_s") if isinstance(error, TooManyRequests) else None
     name = (fields or {}).get(type(error)) or str(error.facts.get("field") or _FIELDS.get(type(error), ""))
     return Refusal(_status(status), {name: said(say, error)}, retry_after_s)
-
-
-def said(say: Catalogue, error: RegistryError) -> str:
-    """An error in a sentence."""
-    known = _BY_KIND.get(type(error))
-    return error.message[:1].upper() + error.message[1:] if known is None else known(say)
 
 
 def wrong(status: int = 400, **texts: str) -> Refusal:

@@ -182,9 +182,9 @@ def _provider_failed(services: WebServices, view: View) -> Refusal:
 
 
 ROUTES = (
-    WebRoute("sign-in", "GET", "/sign-in", Action.LOGIN, get_sign_in),
+    WebRoute("sign-in-page", "GET", "/sign-in", Action.LOGIN, get_sign_in),
     WebRoute("sign-in", "POST", "/sign-in", Action.LOGIN, post_sign_in),
-    WebRoute("sign-in-code", "GET", CODE_PATH, Action.LOGIN, get_code),
+    WebRoute("sign-in-code-page", "GET", CODE_PATH, Action.LOGIN, get_code),
     WebRoute("sign-in-code", "POST", CODE_PATH, Action.LOGIN, post_code),
     WebRoute("sign-in-provider", "GET", PROVIDER_PATH, Action.LOGIN, get_provider),
     WebRoute("sign-in-callback", "GET", CALLBACK_PATH, Action.LOGIN, get_callback),
