@@ -146,7 +146,13 @@ class Pulls:
         if is_index(manifest.media_type):
             self._recent.note(caller, manifest.payload, now=now)
         key = (repository_id, manifest.digest, now // DAY_MS)
-        self._add(key, _Count(int(not is_part), int(is_part), now))
+        count = self._counts.get(key)
+        if count is None:
+            self._add(key, _Count(int(not is_part), int(is_part), now))
+            return not is_part
+        count.pulls += not is_part
+        count.parts += is_part
+        count.last_at = now
         return not is_part
 
     def take(self) -> list[Counted]:
