@@ -76,10 +76,8 @@ async def get_audit(services: WebServices, visit: Visit, view: View) -> Answer:
     """All of it, newest first."""
     narrowed = Narrowed.of(view)
     found = await services.hub.audits.page(narrowed.filter, before=_before(view), count=PAGE_ROWS)
-    values = {**_shown(view, narrowed, found), "export": f"{EXPORT_PATH}?{narrowed.query}".rstrip("?")}
-    if view.is_htmx:
-        return services.pages.fragment(view, "admin-audit.html", "rows", values)
-    return services.pages.render(view, "admin-audit.html", values)
+    values = {**_shown(view, narrowed, found), "export": EXPORT_PATH}
+    return _answer(services, view, "admin-audit.html", values)
 
 
 async def get_export(services: WebServices, visit: Visit, view: View) -> LinesAnswer:
@@ -98,10 +96,17 @@ async def get_activity(services: WebServices, visit: Visit, view: View) -> Answe
     frame, narrowed = frame_of(visit), Narrowed.of(view)
     wanted = within(replace(narrowed.filter, address=None), frame.name)
     found = await services.hub.audits.page(wanted, before=_before(view), count=PAGE_ROWS)
-    values = {**_shown(view, narrowed, found), "frame": frame}
-    if view.is_htmx:
-        return services.pages.fragment(view, "namespace-audit.html", "rows", values)
-    return services.pages.render(view, "namespace-audit.html", values)
+    return _answer(services, view, "namespace-audit.html", {**_shown(view, narrowed, found), "frame": frame})
+
+
+def _answer(services: WebServices, view: View, template: str, values: dict[str, object]) -> Answer:
+    """The page; while somebody types, its rows, and the address that says what was typed."""
+    if not view.is_htmx:
+        return services.pages.render(view, template, values)
+    answer = services.pages.fragment(view, template, "rows", values)
+    query = Narrowed.of(view).query
+    answer.headers.append((b"hx-replace-url", f"{view.path}?{query}".rstrip("?").encode()))
+    return answer
 
 
 def _shown(view: View, narrowed: Narrowed, found: Page) -> dict[str, object]:
