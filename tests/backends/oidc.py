@@ -7,11 +7,12 @@ import html
 import json
 import os
 import secrets
+import socket
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,6 +79,28 @@ class Code:
     auth_time: int
 
 
+class _Server(ThreadingHTTPServer):
+    """Knows its connections."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connections: list[socket.socket] = []
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take the next connection."""
+        connection, address = super().get_request()
+        self._connections.append(connection)
+        return connection, address
+
+    def end_connections(self) -> None:
+        """Whoever reads or writes on one meets its end."""
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass
 class IdentityProvider:
     """The small one, as long as it is open. What is public may be changed while it runs."""
@@ -104,8 +127,7 @@ class IdentityProvider:
         self._codes: dict[str, Code] = {}
         self._access: dict[str, str] = {}
         handler = type("Handler", (_Handler,), {"provider": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -115,9 +137,10 @@ class IdentityProvider:
         return f"http://127.0.0.1:{self.port}/realm"
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end connections that a client keeps: a provider that is down answers on none."""
         self._server.shutdown()
         self._server.server_close()
+        self._server.end_connections()
 
     def sign_in(self, address: str, subject: str) -> tuple[str, dict[str, str]]:
         """What a browser is sent back to by somebody who signs in: the address without its query, and that."""

@@ -50,8 +50,8 @@ def chrome() -> Iterator[Browser]:
 
 def test_from_signing_in_to_the_audit(chrome: Browser, registry: Registry, docker: Tool, tmp_path: Path) -> None:
     """She signs in, makes an organization and a private repository, gets a token, pushes with docker, sees the tag with
-    its platforms and layers, writes a README and makes it public. A stranger finds it, copies the command, and it pulls.
-    She deletes the tag. An admin finds everything in the lists and in the audit log."""
+    its platforms and layers, writes a README and makes it public. A stranger finds it, copies the command, and it
+    pulls. She deletes the tag. An admin finds everything in the lists and in the audit log."""
     with (
         window(chrome, registry.url) as hers,
         window(chrome, registry.url) as strangers,

@@ -79,7 +79,7 @@ def fits(drawn: Drawn, number: int, wanted: RepositoriesQuery, account_id: int |
         all(word in text for word in wanted.search.words)
         and (wanted.namespace is None or row["name"].startswith(f"{wanted.namespace}/"))
         and (wanted.visibility is None or row["visibility"] == wanted.visibility)
-        and (not wanted.artifact_types or {facet["value"] for facet in held} & set(wanted.artifact_types))
+        and (not wanted.artifact_types or any(facet["value"] in wanted.artifact_types for facet in held))
         and (wanted.platform is None or any(f"{one}/".startswith(f"{wanted.platform}/") for one in platforms))
         and (not wanted.is_starred or account_id in starred)
         and (not wanted.is_full or row["name"] in drawn.full)

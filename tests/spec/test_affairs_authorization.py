@@ -50,7 +50,7 @@ ROWS: dict[str, Row] = {
     "identity-unlink-page": Row("GET", "/settings/identity/unlink", "account", 200),
     "identity-unlink": Own("POST", "/settings/identity/unlink", "account", 400, content={}),
     "second-factor-page": Row("GET", "/settings/second-factor", "account", 200),
-    "second-factor-confirm": Own("POST", "/settings/second-factor/code", "account", 403, content={"code": "x"}),
+    "second-factor-confirm": Own("POST", "/settings/second-factor/code", "account", 400, content={"code": "x"}),
     "second-factor-codes": Own("POST", "/settings/second-factor/codes", "account", 400, content={}),
     "second-factor-off-page": Row("GET", "/settings/second-factor/off", "account", 200),
     "sessions": Own("GET", "/settings/sessions", "account", 200),

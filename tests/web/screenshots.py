@@ -26,7 +26,6 @@ NAMES = {
     "team": "crew",
     "robot": "ci",
     "account": "ada",
-    "question": "disable",
     "token": "1",
     "name": "ada",
     "question": "delete",

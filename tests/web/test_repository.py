@@ -361,7 +361,7 @@ class TestSettings:
         await desk.done(f"{WEB}/-/settings/description", "ada", description="  <b>New</b> words ")
         assert "&lt;b&gt;New&lt;/b&gt; words" in await desk.get("/explore")
         seen = await desk.refused(f"{WEB}/-/settings/description", "ada", 400, description="x" * 501)
-        assert "at most 500" in seen and "x" * 501 in seen
+        assert "At most 500 characters." in seen and "x" * 501 in seen
 
     async def test_visibility(self, desk: Pages) -> None:
         """Private: nobody else sees it from then on. Right after it the next change is allowed."""
@@ -447,7 +447,7 @@ class TestNew:
             ({"namespace": "nobody-here"}, 403, "may not make repositories there"),
             ({"namespace": ""}, 400, "not the name of a repository"),
             ({"visibility": "secret"}, 400, "visibility"),
-            ({"description": "a\nb"}, 400, "one line"),
+            ({"description": "a\nb"}, 400, "One line of text."),
         ],
     )
     async def test_what_cannot_be(self, desk: Pages, fields: dict[str, str], status: int, text: str) -> None:

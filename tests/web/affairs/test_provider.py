@@ -84,15 +84,16 @@ def test_sec_031_it_leads_nowhere_else(there: IdentityProvider, browsers: Open, 
     reader = browsers("")
     address = _gone(reader, str(httpx2.URL("/sign-in/provider", params={"next": target})))
     assert address.startswith(there.issuer)
-    place, query = there.sign_in(address, "vic")
+    _, query = there.sign_in(address, "vic")
     answer = reader.http.get(str(httpx2.URL("/sign-in/callback", params=query)))
     assert answer.status_code == 303 and answer.headers["location"] == "/"
 
 
 def test_what_does_not_count(hub: Registry, there: IdentityProvider, browsers: Open) -> None:
-    """An answer for another browser, one that was given already, a refusal, nonsense: no session, and the form says so."""
+    """An answer for another browser, one that was given already, a refusal, nonsense: no session, and the form says
+    so."""
     reader, other = browsers(""), browsers("")
-    place, query = there.sign_in(_gone(reader), "wes")
+    _, query = there.sign_in(_gone(reader), "wes")
     path = str(httpx2.URL("/sign-in/callback", params=query))
     other.get(path, status=403).says("begin again")
     assert "depotry" not in other.http.cookies
@@ -137,7 +138,7 @@ def test_unlinking_needs_a_password(there: IdentityProvider, browsers: Open) -> 
 def test_showing_again_who_one_is(hub: Registry, there: IdentityProvider, browsers: Open) -> None:
     """Without a password, at the provider: as the same person, and nobody else."""
     reader = browsers("")
-    place, query = there.sign_in(_gone(reader), "uma")
+    _, query = there.sign_in(_gone(reader), "uma")
     assert reader.http.get(str(httpx2.URL("/sign-in/callback", params=query))).status_code == 303
     tables.change(hub, "UPDATE sessions SET proved_at = 0")
     page = reader.get("/settings/tokens/new")
@@ -154,7 +155,7 @@ def test_a_provider_that_is_down(there: IdentityProvider, hub: Registry, browser
     """The form says so, and whoever has a password signs in by that."""
     reader = browsers("")
     address = _gone(reader)
-    place, query = there.sign_in(address, "vic")
+    _, query = there.sign_in(address, "vic")
     there.close()
     reader.get(str(httpx2.URL("/sign-in/callback", params=query)), status=503).says("does not answer")
     newcomer(hub, "local").close()
