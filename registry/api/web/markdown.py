@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ RENDERED_KEPT = 64
 INLINE_CHARS = 2_000
 """Longer texts are rendered in a thread, so that nobody waits for them."""
 NESTING_MAX = 20
+LINKS_MAX_CHARS = 4 * MARKDOWN_MAX_CHARS
+"""Of all addresses and titles of a text together. Only who defines a long one once and uses it ten thousand times has
+more: a page of gigabytes."""
 ID_PREFIX = "readme-"
 """Before every id that a text defines, so that it cannot take one of the page's."""
 
@@ -61,6 +65,7 @@ class Markdown:
 
     def __init__(self) -> None:
         self._rendered: OrderedDict[bytes, Markup] = OrderedDict()
+        self._begun: dict[bytes, asyncio.Task[Markup]] = {}
 
     async def render(self, text: str) -> Markup:
         """The text as HTML that is safe in a page. Headings start at `h2`: the page has the `h1`."""
@@ -68,15 +73,21 @@ class Markdown:
         key = sha256(text.encode("utf-8", "replace")).digest()
         found = self._rendered.get(key)
         if found is None:
-            found = (
-                self.render_now(text) if len(text) <= INLINE_CHARS else await asyncio.to_thread(self.render_now, text)
-            )
+            found = self.render_now(text) if len(text) <= INLINE_CHARS else await self._in_thread(key, text)
             self._rendered[key] = found
             if len(self._rendered) > RENDERED_KEPT:
                 self._rendered.popitem(last=False)
         else:
             self._rendered.move_to_end(key)
         return found
+
+    async def _in_thread(self, key: bytes, text: str) -> Markup:
+        """Once for all who wait for the same text: some texts take seconds."""
+        task = self._begun.get(key)
+        if task is None:
+            task = self._begun[key] = asyncio.create_task(asyncio.to_thread(self.render_now, text))
+            task.add_done_callback(lambda _: self._begun.pop(key))
+        return await asyncio.shield(task)
 
     def render_now(self, text: str) -> Markup:
         """As `render`, without memory. Blocks for about 10 ms for 10 KB."""
@@ -102,9 +113,22 @@ class Markdown:
         return MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
 
 
+@dataclass(slots=True)
+class _Room:
+    """What is left for the addresses and titles of links, in characters."""
+
+    left: int = LINKS_MAX_CHARS
+
+    def has(self, text: str) -> bool:
+        """Whether there is room for one more, which it then takes."""
+        self.left -= len(text)
+        return self.left >= 0
+
+
 def _tamed(tokens: list["Token"]) -> list["Token"]:
     """What the parser found, with our ids, links and classes."""
     names: dict[str, int] = {}
+    room = _Room()
     found: list[Token] = []
     for index, token in enumerate(tokens):
         if token.type in {"heading_open", "heading_close"}:
@@ -114,7 +138,7 @@ def _tamed(tokens: list["Token"]) -> list["Token"]:
         elif token.type in {"th_open", "td_open"}:
             _align(token)
         elif token.type == "inline":
-            token.children = list(_tamed_inline(token.children or []))
+            token.children = list(_tamed_inline(token.children or [], room))
             if index >= 2 and tokens[index - 2].type == "list_item_open":
                 _mark_task(tokens[index - 2], token)
         found += _in_scroll(token)
@@ -141,31 +165,35 @@ def _align(token: "Token") -> None:
         token.attrSet("class", f"align-{side}")
 
 
-def _tamed_inline(tokens: "list[Token]") -> "Iterator[Token]":
+def _tamed_inline(tokens: "list[Token]", room: _Room) -> "Iterator[Token]":
     """Links that may be; images as links, or as their text inside of a link."""
     depth = 0
     for token in tokens:
         if token.type == "link_open":
             depth += 1
-            _set_target(token, str(token.attrs.get("href", "")))
+            _set_target(token, str(token.attrs.get("href", "")), room)
         elif token.type == "link_close":
             depth -= 1
         if token.type == "image":
-            yield from _image_as_link(token, is_in_link=depth > 0)
+            yield from _image_as_link(token, room, is_in_link=depth > 0)
         else:
             yield token
 
 
-def _set_target(token: "Token", target: str) -> None:
-    """Only to the web, to mail, or to a heading of this text; any other link leads nowhere."""
+def _set_target(token: "Token", target: str, room: _Room) -> None:
+    """Only to the web, to mail, or to a heading of this text; any other link leads nowhere, and so do those that there
+    is no room for."""
     token.attrs.pop("href", None)
+    if not room.has(target + str(token.attrs.get("title", ""))):
+        token.attrs.pop("title", None)
+        return
     if _WEB.match(target):
         token.attrSet("href", target)
     elif target.startswith("#") and len(target) > 1:
         token.attrSet("href", f"#{ID_PREFIX}{target[1:].removeprefix(ID_PREFIX)}")
 
 
-def _image_as_link(token: "Token", *, is_in_link: bool) -> "Iterator[Token]":
+def _image_as_link(token: "Token", room: _Room, *, is_in_link: bool) -> "Iterator[Token]":
     from markdown_it.token import Token
 
     source = str(token.attrs.get("src", ""))
@@ -174,7 +202,7 @@ def _image_as_link(token: "Token", *, is_in_link: bool) -> "Iterator[Token]":
         yield text
         return
     link = Token("link_open", "a", 1, attrs={"class": "image-link"})
-    _set_target(link, source)
+    _set_target(link, source, room)
     yield from (link, text, Token("link_close", "a", -1))
 
 

@@ -1,10 +1,11 @@
 """Markdown of strangers: what it can do, and what it never can."""
 
+import asyncio
 from html.parser import HTMLParser
 
 import pytest
 
-from registry.api.web.markdown import ID_PREFIX, MARKDOWN_MAX_CHARS, REL, Markdown
+from registry.api.web.markdown import ID_PREFIX, LINKS_MAX_CHARS, MARKDOWN_MAX_CHARS, REL, Markdown
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -184,8 +185,24 @@ def test_bounds() -> None:
     checked("|a" * 20_000 + "|\n" + "|-" * 20_000 + "|\n")
 
 
+@pytest.mark.parametrize("title", ["", " 'title'"])
+@pytest.mark.parametrize("use", ["[x] ", "![x] ", "[x][] "])
+def test_sec_016_what_is_said_once_is_not_written_ten_thousand_times(use: str, title: str) -> None:
+    """SEC-016: the address and the title of a definition stand in every link that uses it. Those that there is no room
+    for are texts; a text whose links are its own keeps them all."""
+    address = "http://a.test/" + "x" * 30_000
+    html = checked(f"[x]: {address}{title.replace('title', 'y' * 10_000)}\n\n{use * 10_000}")
+    assert len(html) < 3 * LINKS_MAX_CHARS
+    assert 0 < html.count('href="http://a.test/x') < 100
+    assert html.count("x</a>") + html.count("x ") > 9_000
+    many = checked("[x](http://a.test/y) " * 4_700)
+    assert many.count('href="http://a.test/y"') == 4_700
+
+
 async def test_rendered_once() -> None:
-    """The same text is rendered once, a long one beside the loop."""
+    """The same text is rendered once, a long one beside the loop, also for those who ask at the same time."""
     markdown = Markdown()
     for text in ("# short", "long " * 2_000):
-        assert await markdown.render(text) is await markdown.render(text)
+        first, *others = await asyncio.gather(*(markdown.render(text) for _ in range(8)))
+        assert all(one is first for one in others)
+        assert await markdown.render(text) is first
