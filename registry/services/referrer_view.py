@@ -36,14 +36,30 @@ class Referrers:
 
 
 def tree(root: Digest, found: Walk) -> Referrers:
-    """The tree below `root`. Each manifest is shown once under each that it refers to."""
+    """The tree below `root`. Each manifest is shown once under each that it refers to, and what refers to it under the
+    nearest of these."""
     below: defaultdict[Digest, list[Node]] = defaultdict(list)
     for node in found.nodes:
         below[node.subject].append(node)
-    return Referrers(_below(root, below, frozenset({root})), len(found.nodes), found.is_cut)
+    return Referrers(_below(root, below, _nearest(root, below), frozenset({root})), len(found.nodes), found.is_cut)
 
 
-def _below(subject: Digest, below: dict[Digest, list[Node]], path: frozenset[Digest]) -> tuple[Referrer, ...]:
+def _nearest(root: Digest, below: dict[Digest, list[Node]]) -> dict[Digest, Node]:
+    """Where each manifest is met first. By tags everything can refer to everything: shown with all below it wherever it
+    is met, a few manifests would make a page of a hundred thousand lines (SEC-016)."""
+    found: dict[Digest, Node] = {}
+    waiting = [root]
+    for subject in waiting:
+        for node in below.get(subject, ()):
+            if node.digest != root and node.digest not in found:
+                found[node.digest] = node
+                waiting.append(node.digest)
+    return found
+
+
+def _below(
+    subject: Digest, below: dict[Digest, list[Node]], nearest: dict[Digest, Node], path: frozenset[Digest]
+) -> tuple[Referrer, ...]:
     """Tags can make a circle, so what is above is not shown again below."""
     nodes = (node for node in below.get(subject, ()) if node.digest not in path)
     return tuple(
@@ -56,7 +72,7 @@ def _below(subject: Digest, below: dict[Digest, list[Node]], path: frozenset[Dig
             pushed_at=node.pushed_at,
             annotations=node.annotations,
             tag=node.tag,
-            referrers=_below(node.digest, below, path | {node.digest}),
+            referrers=_below(node.digest, below, nearest, path | {node.digest}) if nearest[node.digest] is node else (),
         )
         for node in nodes
     )

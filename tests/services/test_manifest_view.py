@@ -189,6 +189,11 @@ def flat(found: tuple[Referrer, ...]) -> list[Any]:
     return [[one.sort.value, *flat(one.referrers)] for one in found]
 
 
+def counted(found: tuple[Referrer, ...]) -> int:
+    """The lines of a tree."""
+    return sum(1 + counted(one.referrers) for one in found)
+
+
 async def test_the_tree_of_referrers(house: House) -> None:
     """A signature of an SBOM of an image, an attestation, and what cosign tags beside them; with annotations."""
     await with_blobs(house)
@@ -239,6 +244,22 @@ async def test_tags_in_a_circle(house: House) -> None:
     await house.manifest(numbered(2), f"sha256-{one.hex}.sig")
     found = await referrers(house, one)
     assert flat(found.referrers) == [["signature"]]
+
+
+async def test_sec_016_tags_in_every_direction(house: House) -> None:
+    """SEC-016: where tags say that everything is attached to everything, each manifest is shown under each, and what is
+    below it once: eleven of them are no page of 35,000 lines."""
+    await with_blobs(house)
+    root = numbered(0)
+    documents = [root, *(numbered(number) | {"subject": describe(root)} for number in range(1, 11))]
+    for number, document in enumerate(documents):
+        for step, suffix in enumerate(("", ".att", ".sbom", ".sig")):
+            target = Digest.of(encoded(documents[(number + step + 1) % len(documents)]))
+            await house.manifest(document, f"sha256-{target.hex}{suffix}")
+    found = await referrers(house, Digest.of(encoded(root)))
+    assert found.count == 54
+    assert counted(found.referrers) <= found.count
+    assert {one.digest for one in found.referrers} == {Digest.of(encoded(one)) for one in documents[1:]}
 
 
 async def test_long_annotations_are_left_out_of_the_tree(house: House) -> None:

@@ -137,7 +137,19 @@ def readable(text: str | None) -> str | None:
     if "\n" in text.strip():
         return text
     try:
-        spread = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        return _spread(text)
     except (ValueError, RecursionError):
         return text
-    return spread if len(spread) <= DOCUMENT_MAX_CHARS else text
+
+
+def _spread(text: str) -> str:
+    """The same JSON in several lines, or as it is where they are too long for a page: each line is as far to the right
+    as it is deep, so what is nested deeply is found to be so before all of it is written. Raises ValueError,
+    RecursionError."""
+    pieces, size = [], 0
+    for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(json.loads(text)):
+        pieces.append(piece)
+        size += len(piece)
+        if size > DOCUMENT_MAX_CHARS:
+            return text
+    return "".join(pieces)
