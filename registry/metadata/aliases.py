@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, bindparam, case, delete, func, null, select
 from sqlalchemy.engine import Connection
 
 from registry.core.names import RepositoryName
 from registry.metadata.insert import insert
 from registry.metadata.schema import repositories, repository_aliases
+from registry.metadata.ways import VISIBLE
 
 _named = repositories.alias("of_this_name")
 _HAS_IT = select(_named.c.id).where(_named.c.name == bindparam("name"))
@@ -28,10 +29,10 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class FormerName:
-    """A former name, and the one that its repository has now."""
+    """A former name, and the one that its repository has now; None where that is not to be known."""
 
     name: str
-    now: str
+    now: str | None
     created_at: int
 
 
@@ -51,17 +52,20 @@ def of(connection: Connection, repository_id: int) -> list[Alias]:
     return [Alias(row[0], row[1]) for row in connection.execute(query)]
 
 
-def inside(connection: Connection, namespace: str, *, after: str, count: int) -> list[FormerName]:
-    """The next former names in a namespace, in byte order, wherever what they mean is now."""
+def inside(
+    connection: Connection, namespace: str, account_id: int | None, *, after: str, count: int
+) -> list[FormerName]:
+    """The next former names in a namespace, in byte order, wherever what they mean is now: what that is called there is
+    told to an account that may see it."""
     name = repository_aliases.c.name
     query = (
-        select(name, repositories.c.name, repository_aliases.c.created_at)
+        select(name, case((VISIBLE, repositories.c.name), else_=null()), repository_aliases.c.created_at)
         .join(repositories, repositories.c.id == repository_aliases.c.repository_id)
         .where(name > max(after, f"{namespace}/"), name < f"{namespace}0")
         .order_by(name)
         .limit(count)
     )
-    return [FormerName(*row) for row in connection.execute(query)]
+    return [FormerName(*row) for row in connection.execute(query, {"account": account_id})]
 
 
 def add(connection: Connection, repository_id: int, name: str, *, now: int) -> None:

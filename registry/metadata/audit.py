@@ -156,7 +156,7 @@ def _leads(connection: Connection, wanted: Filter) -> list[ColumnElement[bool] |
         return [audit.c.digest == wanted.digest.pack()]
     for column in (audit.c.repository, audit.c.actor):
         value = getattr(wanted, column.name)
-        if value is not None:
+        if value is not None and _leads_inside(value, wanted.within):
             return [column == value]
     if wanted.within is not None:
         return [audit.c.namespace == wanted.within, audit.c.owner == wanted.within]
@@ -167,6 +167,12 @@ def _leads(connection: Connection, wanted: Filter) -> list[ColumnElement[bool] |
     if not wanted.action.endswith("*"):
         return [audit.c.action == wanted.action]
     return [audit.c.action == one for one in actions(connection) if one.startswith(wanted.action[:-1])]
+
+
+def _leads_inside(value: str, within: str | None) -> bool:
+    """Whether a repository or an actor is of the account that everything has to concern. What is not must not lead: the
+    place where a page ends would tell when others did something elsewhere (SEC-027)."""
+    return within is None or value == within or value.startswith((f"{within}/", f"{within}+"))
 
 
 def _part(lead: ColumnElement[bool] | None, wanted: Filter, before: Position | None) -> Select[Any]:

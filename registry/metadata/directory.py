@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, exists, func, select, true
+from sqlalchemy import Column, ColumnElement, Select, exists, func, or_, select, true
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Role
@@ -18,6 +18,7 @@ from registry.metadata.schema import (
     team_members,
     teams,
 )
+from registry.metadata.ways import VISIBLE
 
 _AFTER_ALL = "~"
 """Sorts after every character of a name."""
@@ -198,18 +199,22 @@ class TeamRole:
     role: Role
 
 
-def roles_of_team(connection: Connection, team_id: int, *, after: int, count: int) -> list[TeamRole]:
-    """The next roles that were given to a team, oldest first."""
+def roles_of_team(
+    connection: Connection, team_id: int, account_id: int | None, *, after: int, count: int
+) -> list[TeamRole]:
+    """The next roles that were given to a team, oldest first: on whole namespaces, and on those repositories that an
+    account may see."""
     namespace = accounts.alias("namespace")
     query = (
         select(grants.c.id, repositories.c.name, namespace.c.name, grants.c.role)
         .outerjoin(repositories, repositories.c.id == grants.c.repository_id)
         .outerjoin(namespace, namespace.c.id == grants.c.namespace_id)
-        .where(grants.c.team_id == team_id, grants.c.id > after)
+        .where(grants.c.team_id == team_id, grants.c.id > after, or_(grants.c.repository_id.is_(None), VISIBLE))
         .order_by(grants.c.id)
         .limit(count)
     )
-    return [TeamRole(row[0], row[1] or f"{row[2]}/*", Role(row[3])) for row in connection.execute(query)]
+    rows = connection.execute(query, {"account": account_id})
+    return [TeamRole(row[0], row[1] or f"{row[2]}/*", Role(row[3])) for row in rows]
 
 
 # What is in a namespace

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from registry.core.access import Role
 from registry.metadata.insert import insert
-from registry.metadata.schema import accounts, grants, members, repositories, teams
+from registry.metadata.schema import BigId, accounts, grants, members, repositories, teams
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _given(way: Way, place: Place) -> Select[Any]:
 
 def _columns(way: Way, number: ColumnElement[int], role: ColumnElement[int]) -> tuple[Any, ...]:
     return (
-        literal(_WAYS.index(way)).label("way"),
+        literal(_WAYS.index(way), BigId).label("way"),
         number.label("id"),
         role.label("role"),
         accounts.c.name.label("holder"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from registry.core.access import Permit, account_subject
+from registry.core.access import Permit, Principal, account_subject
 from registry.core.errors import AccountInvalid, AccountNameInvalid, AccountUnknown, Conflict, Denied
 from registry.core.limits import LIST_PAGE_MAX, ORGANIZATIONS_PER_USER
 from registry.core.names import AccountName, new_owner_name
@@ -176,12 +176,12 @@ class Organizations:
         )
 
     async def roles_of_team(
-        self, place: tuple[str, str], *, after: int = 0, count: int = LIST_PAGE_MAX
+        self, place: tuple[str, str], caller: Principal, *, after: int = 0, count: int = LIST_PAGE_MAX
     ) -> list[TeamRole]:
-        """The next roles that were given to a team, oldest first."""
+        """The next roles that were given to a team, oldest first, as far as the caller may see where."""
         return await self.database.read(
             lambda connection: directory.roles_of_team(
-                connection, _team(connection, *place), after=after, count=_bounded(count)
+                connection, _team(connection, *place), caller.account_id, after=after, count=_bounded(count)
             )
         )
 

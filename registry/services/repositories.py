@@ -293,11 +293,11 @@ class Repositories:
 
         await administration.change(self.database, self.clock, by, change)
 
-    async def former_names(self, namespace: str, *, after: str, count: int) -> list[FormerName]:
-        """The next former names in a namespace, with what they mean now."""
+    async def former_names(self, namespace: str, caller: Principal, *, after: str, count: int) -> list[FormerName]:
+        """The next former names in a namespace, with what they mean now, as far as the caller may see that."""
         bounded = min(count, LIST_PAGE_MAX + 1)
         return await self.database.read(
-            lambda connection: aliases.inside(connection, namespace, after=after, count=bounded)
+            lambda connection: aliases.inside(connection, namespace, caller.account_id, after=after, count=bounded)
         )
 
     # The end

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,6 +138,28 @@ def test_pages_show_what_the_filter_says(engine: Engine, monkeypatch: pytest.Mon
             for shown in found if wanted.within else ():
                 assert shown.address is None or shown.actor.split("+")[0] == wanted.within
         assert audit.actions(connection) == sorted({row["action"] for row in written})
+
+
+@pytest.mark.parametrize("wanted", [Filter(actor="ben"), Filter(repository="ben/app"), Filter(actor="ben", action="*")])
+def test_sec_027_a_page_does_not_end_where_others_did_something(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, wanted: Filter
+) -> None:
+    """SEC-027: whoever asks what somebody did in its namespace learns neither from rows nor from the places where pages
+    end that he did something elsewhere, and when."""
+    monkeypatch.setattr(audit, "SCANNED_ROWS", 5)
+    ann, ben, *_ = ACTORS
+    with engine.begin() as connection:
+        for at in range(100):
+            audit.append(connection, ben, [Entry("tag.set", "ben/app")], now=at)
+        for at in range(200, 212):
+            audit.append(connection, ann, [Entry("tag.set", "ann/app")], now=at)
+        audit.append(connection, ben, [Entry("tag.set", "ann/app")], now=220)
+        ends = []
+        before: Position | None = None
+        while (page := audit.page(connection, replace(wanted, within="ann"), before=before, count=5)).next_before:
+            ends.append(before := page.next_before)
+    assert ends
+    assert all(at >= 200 for at, _ in ends)
 
 
 def test_who_was_written_before_is_found_by_namespace(engine: Engine) -> None:

@@ -85,6 +85,10 @@ class World:
         revision = await self.database.read(lambda connection: access.changes_after(connection, 0)[1])
         return Permit(Actor(account_id, name, "password"), (account_subject(account_id), *more), revision)
 
+    async def principal(self, name: str) -> Principal:
+        """Somebody who looks at a list."""
+        return Principal(await self.id_of(name), name, "password")
+
     async def make(self, name: str) -> RepositoryAccess:
         """A new repository of its namespace."""
         checked = RepositoryName.parse(name)
@@ -188,11 +192,13 @@ async def test_who_has_access_in_one_list(world: World) -> None:
             found += page
         assert [(one.holder, one.holder_kind, one.role, one.way) for one in found] == wanted
     await world.make("cid/own")
+    # SEC-026: somebody may make a position up.
+    assert await world.roles.standings(spot, after=(2**63 - 1, 2**63 - 1), count=9) == []
     own = await world.roles.standings(await world.roles.spot("cid/own", ADMIN), count=9)
     assert [(one.holder, one.way) for one in own] == [("cid", Way.OWNER)]
     of_namespace = await world.roles.standings(Namespace("acme", ADMIN), count=9)
     assert [one.holder for one in of_namespace] == ["ann", "acme+ci"]
-    of_team = await world.organizations.roles_of_team(("acme", "devs"))
+    of_team = await world.organizations.roles_of_team(("acme", "devs"), await world.principal("ann"))
     assert [(one.place, one.role) for one in of_team] == [("acme/app", Role.READ)]
 
 
@@ -473,14 +479,28 @@ async def test_the_owner_of_a_namespace_takes_a_name_back(world: World) -> None:
     """A repository that left keeps no name in a namespace whose owners want it."""
     target = await world.make("acme/app")
     await world.repositories.move(target, RepositoryName("cid/app"), None)
-    found = await world.repositories.former_names("acme", after="", count=9)
+    found = await world.repositories.former_names("acme", await world.principal("cid"), after="", count=9)
     assert [(one.name, one.now) for one in found] == [("acme/app", "cid/app")]
     for namespace, name in (("ann", "acme/app"), ("acme", "acme/none"), ("cid", "cid/app")):
         work = world.repositories.free_name(namespace, RepositoryName(name), ADMIN)
         assert await raised(work) is NameUnknown
     await world.repositories.free_name("acme", RepositoryName("acme/app"), ADMIN)
-    assert await world.repositories.former_names("acme", after="", count=9) == []
+    assert await world.repositories.former_names("acme", await world.principal("cid"), after="", count=9) == []
     await world.make("acme/app")
+
+
+async def test_sec_027_lists_of_a_namespace_name_no_hidden_repository(world: World) -> None:
+    """SEC-027: where a team has a role, and what a repository that left the namespace is called now, is told to who may
+    see the repository; a role on a whole namespace to everybody who sees the team."""
+    await world.repositories.move(await world.make("acme/gone"), RepositoryName("cid/hidden"), None)
+    for place in ("cid/hidden", "acme/*"):
+        await world.roles.give(await world.roles.spot(place, ADMIN), "team:acme/devs", Role.READ)
+    for name, may_see in (("cid", True), ("ben", True), ("ann", False)):
+        caller = await world.principal(name)
+        names = await world.repositories.former_names("acme", caller, after="", count=9)
+        assert [(one.name, one.now) for one in names] == [("acme/gone", "cid/hidden" if may_see else None)]
+        roles = await world.organizations.roles_of_team(("acme", "devs"), caller)
+        assert [one.place for one in roles] == (["cid/hidden"] if may_see else []) + ["acme/*"]
 
 
 async def test_many_are_changed_in_one_call(world: World) -> None:

@@ -138,7 +138,7 @@ ROWS: dict[str, Row] = {
     "moveRepository": Row("POST", "/repositories/{}/-/move", "administer", 400, content={}),
     "listAliases": Row("GET", "/repositories/{}/-/aliases", "administer", 200),
     "removeAlias": Row("DELETE", "/repositories/{}/-/aliases/none", "administer", 404),
-    "listFormerNames": Row("GET", "/namespaces/acme/former-names", "inspect", 200),
+    "listFormerNames": Row("GET", "/namespaces/acme/former-names", "govern", 200),
     "freeName": Row("DELETE", "/namespaces/acme/former-names/acme%2Fnone", "govern", 404),
     "getStar": Row("GET", "/repositories/{}/-/star", "pull", 200, by_somebody=True),
     "addStar": Row("PUT", "/repositories/{}/-/star?none=", "pull", 400),

@@ -225,9 +225,11 @@ async def remove_team_member(services: HubServices, visit: Visit) -> Answer:
 
 
 async def list_team_roles(services: HubServices, visit: Visit) -> Answer:
-    """The roles that a team has, oldest first."""
-    count = visit.query.limit + 1
-    found = await services.organizations.roles_of_team(_place(visit), after=lists.last_number(visit), count=count)
+    """The roles that a team has, oldest first: on whole namespaces, and on those repositories that the caller may
+    see."""
+    caller, count = visit.caller.principal, visit.query.limit + 1
+    after = lists.last_number(visit)
+    found = await services.organizations.roles_of_team(_place(visit), caller, after=after, count=count)
     return lists.page(visit, found, _role, lambda one: (one.id,))
 
 

@@ -74,7 +74,8 @@ class FormerName(msgspec.Struct, frozen=True, kw_only=True):
     """A former name in a namespace, and what it means now."""
 
     name: str
-    now: str
+    now: str | None
+    """Null where that is a repository which the caller may not see."""
     since: datetime
 
 
@@ -163,7 +164,8 @@ async def remove_alias(services: HubServices, visit: Visit) -> Answer:
 async def list_former_names(services: HubServices, visit: Visit) -> Answer:
     """Former names in a namespace, and the repositories that they mean now, wherever those are."""
     name, count = visit.namespace.name, visit.query.limit + 1
-    found = await services.repositories.former_names(name, after=lists.last_name(visit), count=count)
+    caller = visit.caller.principal
+    found = await services.repositories.former_names(name, caller, after=lists.last_name(visit), count=count)
     return lists.page(visit, found, _former, lambda one: (one.name,))
 
 
@@ -266,7 +268,7 @@ ROUTES = (
         "listFormerNames",
         "GET",
         _NAMES,
-        Action.INSPECT,
+        Action.GOVERN,
         list_former_names,
         answer=answers.Page[FormerName],
         query=ListQuery,

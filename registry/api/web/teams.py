@@ -114,7 +114,7 @@ async def _roles(
 ) -> Answer:
     frame, team = organization_of(visit), visit.names["team"]
     found = await services.hub.organizations.roles_of_team(
-        (frame.name, team), after=number_asked(visit, "after") or 0, count=PAGE_ROWS + 1
+        (frame.name, team), visit.caller.principal, after=number_asked(visit, "after") or 0, count=PAGE_ROWS + 1
     )
     values = {
         "frame": frame,
