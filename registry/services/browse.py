@@ -96,9 +96,9 @@ class Browse:
 
     async def spaces(self, caller: Principal) -> list[str]:
         """Namespaces in which the caller may make repositories, its own first; those of an admin of the instance, who
-        may everywhere, as if it were none."""
+        may everywhere, as if it were none. None are named to who shows a token for some repositories only."""
         account_id = caller.account_id
-        if account_id is None:
+        if account_id is None or (caller.limits is not None and caller.limits.repositories is not None):
             return []
         return await self.database.read(lambda connection: namespaces.open_to(connection, account_id))
 

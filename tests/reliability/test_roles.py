@@ -257,6 +257,23 @@ def test_sec_061_a_token_has_the_same_rights_in_each_form(
     assert deeds(house, person, way) == ALLOWED[scopes]
 
 
+def test_sec_061_an_access_token_lists_no_more_than_what_it_was_got_with(house: Registry, limited: Image) -> None:
+    """SEC-061: turned into an access token, a personal token for one repository shows no other one of its account, on
+    no page and in no list; one that was got for a repository lists nothing, though it was got with the password."""
+    person = personal_token(house, ALICE, "--scope", "read,write", "--repository", LIMITED.name)
+    catalog = "registry:catalog:*"
+    one = scope(LIMITED.name)
+    for shown, wanted in ((person.basic, catalog), (person.basic, one), (ALICE.basic, one)):
+        query = {"service": f"127.0.0.1:{house.port}", "scope": wanted}
+        token = expect(httpx2.get(f"{house.url}/token", params=query, headers=shown), 200).json()["token"]
+        with httpx2.Client(base_url=house.url, headers={"authorization": f"Bearer {token}"}) as client:
+            assert expect(client.get("/api/v1/me"), 200).json()["name"] == ALICE.name
+            for path in ("/repositories", "/stars", "/explore", "/api/v1/repositories", "/api/v2.0/repositories"):
+                assert PRIVATE.name not in client.get(path).text, path
+            found = client.get("/repositories").text
+            assert (LIMITED.name in found) == (wanted == catalog)
+
+
 @pytest.fixture(scope="module")
 def credentials(house: Registry) -> dict[str, str]:
     """One secret of each kind, all of alice."""

@@ -62,7 +62,7 @@ ROWS: dict[str, Row] = {
     "token-create": Row("POST", "/settings/tokens", "account", 400, content={"name": "x"}),
     "token-revoke-page": Row("GET", "/settings/tokens/revoke?token=0", "account", 200),
     "token-revoke": Row("POST", "/settings/tokens/revoke", "account", 404, content={"token": "0"}),
-    "organizations": Row("GET", "/organizations", "self", 200),
+    "organizations": Row("GET", "/organizations", "account", 200),
     "organization-page": Row("GET", "/organizations/new", "account", 200),
     "organization-create": Row("POST", "/organizations", "account", 400, content={"name": "NO"}),
     "organization": Row("GET", "/organizations/acme", "inspect", 303),

@@ -18,8 +18,10 @@ from registry.core.access import (
     REPOSITORY_ACTIONS,
     Action,
     Permit,
+    Principal,
     RepositoryAccess,
     Standing,
+    TokenLimits,
     decide_standing,
     namespace_subject,
 )
@@ -29,6 +31,8 @@ from registry.core.names import AccountName, Reference, RepositoryName, Tag
 from registry.services.access import Access, actor_of
 from registry.services.login import Login
 from registry.services.sessions import Session
+
+_NOTHING_ELSE = TokenLimits(frozenset(), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +184,25 @@ class HubGate:
         return caller, session
 
     async def _lister(self, caller: Caller) -> Caller:
-        """The caller as lists have to see it: an access token is as good as the personal one that it was got with."""
-        principal = caller.principal
-        if caller.ticket is not None:
-            if not caller.ticket.lists_catalog:
-                raise Denied("this access token may not list repositories: use a personal token")
-            if principal.credential_id is not None:
-                principal = replace(principal, limits=await self._login.limits(principal.credential_id))
+        """The caller as lists have to see it."""
+        if caller.ticket is not None and not caller.ticket.lists_catalog:
+            raise Denied("this access token may not list repositories: use a personal token")
+        principal = await self._principal(caller)
         if principal.limits is not None and not principal.limits.pulls:
             raise Denied("this token may not list repositories")
         return replace(caller, principal=principal)
+
+    async def _principal(self, caller: Caller) -> Principal:
+        """Who it is, within the limits of what was shown. An access token that lists is as good as the personal one
+        that it was got with; any other is good for the repositories in it, and shows nothing else of its account."""
+        principal = caller.principal
+        if caller.ticket is None:
+            return principal
+        if not caller.ticket.lists_catalog:
+            return replace(principal, limits=_NOTHING_ELSE)
+        if principal.credential_id is None:
+            return principal
+        return replace(principal, limits=await self._login.limits(principal.credential_id))
 
     # Repositories
 
@@ -247,6 +260,8 @@ class HubGate:
             raise Unauthenticated("log in first")
         if caller.ticket is not None and action is not Action.SELF:
             raise Denied("an access token is for pulling and pushing: use a personal token")
+        principal = await self._principal(caller)
+        visit = replace(visit, caller=replace(caller, principal=principal))
         text = visit.names.get("namespace") if action in (Action.INSPECT, Action.GOVERN) else None
         name = None if text is None else AccountName.parse(text)
         standing = await self._access.standing(principal, name)

@@ -49,7 +49,7 @@ def _form(services: WebServices, view: View, name: str = "", problem: Refusal = 
 
 
 ROUTES = (
-    WebRoute("organizations", "GET", PATH, Action.SELF, get_organizations),
+    WebRoute("organizations", "GET", PATH, Action.ACCOUNT, get_organizations),
     WebRoute("organization-page", "GET", f"{PATH}/new", Action.ACCOUNT, get_new),
     WebRoute("organization-create", "POST", PATH, Action.ACCOUNT, post_organization),
     WebRoute("organization", "GET", f"{PATH}/{{namespace}}", Action.INSPECT, get_overview),
