@@ -96,6 +96,13 @@ class TestCursors:
         with pytest.raises(FieldInvalid):
             cursors.read(cursors.write(("\0", 1)), tuple[str, int])
 
+    @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+    def test_numbers_that_no_database_takes_are_refused(self, number: int) -> None:
+        """SEC-026: whatever the list says of its cursors."""
+        with pytest.raises(FieldInvalid):
+            cursors.read(cursors.write(("a", number)), tuple[str, int])
+        assert cursors.read(cursors.write(("a", 2**63 - 1)), tuple[str, int]) == ("a", 2**63 - 1)
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
@@ -145,6 +152,20 @@ class TestAnswers:
         assert answer.status_code == 400
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["field"] == query[1:].partition("=")[0]
+
+    @pytest.mark.parametrize("depth", [1, 100, 400, 480, 600, 900, 2_000, 100_000])
+    def test_sec_094_a_body_may_be_nested(self, client: httpx2.Client, depth: int) -> None:
+        """SEC-094: it is refused, however deep it goes, and never our failure."""
+        for start, middle, end in (("[", "", "]"), ('{"a":', "1", "}"), ('[{"a":', '"\\u0000"', "}]")):
+            body = f'{{"title": {start * depth}{middle}{end * depth}}}'.encode()
+            answer = client.patch("/account", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 400, answer.text
+
+    @pytest.mark.parametrize("body", [b'{"title": "\xff"}', b'{"title": "\xed\xa0\x80"}', b'{"\xff": 1}', b"\xff"])
+    def test_sec_094_a_body_is_utf_8(self, client: httpx2.Client, body: bytes) -> None:
+        """SEC-094: other bytes are no JSON."""
+        answer = client.patch("/account", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400 and answer.json()["detail"] == "the body is not JSON"
 
     def test_what_is_missing_and_what_is_not_allowed(self, client: httpx2.Client) -> None:
         """Problems here too, and the methods that there are."""

@@ -375,8 +375,11 @@ class TestSettings:
         """A page of the former name leads to the new one; the name can be given up."""
         seen = await desk.done(f"{WEB}/-/settings/name", "ada", name="acme/site")
         assert "acme/site" in seen and "Former names" in seen
-        answer = await desk.client.get(f"{WEB}/-/tags?sort=name")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/r/acme/site/-/tags?sort=name")
+        for former in (WEB, "/r/acme%2Fweb", "/r/%61cme%2fweb"):
+            answer = await desk.client.get(f"{former}/-/tags?sort=name")
+            assert (answer.status_code, answer.headers["location"]) == (303, "/r/acme/site/-/tags?sort=name")
+            answer = await desk.client.get(f"{former}?q=/-/")
+            assert (answer.status_code, answer.headers["location"]) == (303, "/r/acme/site?q=%2F-%2F")
         await desk.done("/r/acme/site/-/settings/aliases", "ada", name="acme/web")
         await desk.settle()
         assert "sign-in" in (await desk.client.get(WEB)).headers["location"]

@@ -11,7 +11,8 @@ from registry.core.errors import FieldInvalid
 
 T = TypeVar("T", bound=tuple[Any, ...])
 CURSOR_MAX_CHARS = 1024
-Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_NUMBERS = (-(2**63), 2**63 - 1)
+Number = Annotated[int, msgspec.Meta(ge=_NUMBERS[0], le=_NUMBERS[1])]
 """A number that a database takes."""
 
 
@@ -29,9 +30,16 @@ def read(cursor: str, kind: type[T]) -> T:
             raise ValueError
         padded = cursor + "=" * (-len(cursor) % 4)
         found: T = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=kind)
-        if any(isinstance(part, str) and "\0" in part for part in found):
+        if not all(map(_fits, found)):
             raise ValueError
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         message = "after is the cursor of a page of this list, as its answer gives it"
         raise FieldInvalid(message, field="after") from None
     return found
+
+
+def _fits(part: object) -> bool:
+    """Whether every database takes it."""
+    if isinstance(part, int):
+        return _NUMBERS[0] <= part <= _NUMBERS[1]
+    return not isinstance(part, str) or "\0" not in part

@@ -61,7 +61,7 @@ async def body_of(request: Request, kind: type[T]) -> T:
     try:
         # First as what it says: what does not fit is told apart from what is no JSON.
         given = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("the body is not JSON") from None
     if not isinstance(given, dict):
         raise InvalidRequest("the body is not JSON of an object")
@@ -71,12 +71,17 @@ async def body_of(request: Request, kind: type[T]) -> T:
 
 
 def _holds_nul(value: object) -> bool:
-    """Not every database takes one."""
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_holds_nul(key) or _holds_nul(entry) for key, entry in value.items())
-    return isinstance(value, list) and any(map(_holds_nul, value))
+    """Not every database takes one. Without recursion: a body may be nested as deep as its reader can go."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and "\0" in one:
+            return True
+        if isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+    return False
 
 
 def _converted(given: object, kind: type[T], *, strict: bool = False) -> T:

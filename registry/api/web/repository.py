@@ -1,5 +1,6 @@
 """A repository's own pages: the frame that all of them have, and what it is."""
 
+import re
 from dataclasses import dataclass
 
 from registry.api.hub.gate import Visit
@@ -16,6 +17,8 @@ from registry.core.artifacts import sort_of
 from registry.core.shelf import ListedRepository, RepositoryPage
 
 PLACE = "/r/"
+_NAMED = re.compile(rf"{PLACE}(?:(?!/-/)[^?])+")
+"""The part of an address that names the repository."""
 CHART_DAYS = 30
 
 
@@ -75,7 +78,8 @@ def moved(services: WebServices, visit: Visit, view: View, frame: Frame) -> Answ
     former = visit.access.name
     if former == frame.name:
         return None
-    return services.pages.redirect(view, view.place.replace(f"{PLACE}{former}", frame.path, 1))
+    # However the name was written: with escapes it is not the text that was asked for.
+    return services.pages.redirect(view, frame.path + _NAMED.sub("", view.place, count=1))
 
 
 async def get_overview(services: WebServices, visit: Visit, view: View) -> Answer:
