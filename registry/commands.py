@@ -27,6 +27,17 @@ from registry.metadata import collection, installation
 from registry.metadata.collection import Account
 from registry.metadata.installation import Stats
 
+_WHAT = {
+    "manifest_bytes": "size of manifests",
+    "blob_bytes": "size of blobs",
+    "dead_objects": "collected, still in storage",
+    "dead_bytes": "size of these",
+    "uploads_open": "unfinished uploads",
+    "storage_free_bytes": "free in storage",
+    "storage_total_bytes": "all of storage",
+}
+"""What people read for a figure, where its name does not say it."""
+
 
 def print_stats(stores: Stores, *, as_json: bool) -> None:
     """What the registry holds, as a table or one JSON object (sizes in bytes)."""
@@ -47,7 +58,7 @@ async def _print_stats(stores: Stores, *, as_json: bool) -> None:
     for name, value in figures.items():
         if value is not None:
             is_size = name.endswith("_bytes")
-            table.add_row(name.removesuffix("_bytes").replace("_", " "), decimal(value) if is_size else f"{value:,}")
+            table.add_row(_WHAT.get(name, name.replace("_", " ")), decimal(value) if is_size else f"{value:,}")
     Console().print(table)
 
 

@@ -131,17 +131,19 @@ def repository_assign(name: str, instance: bool, **flags: Any) -> None:
 
 @repository.command("describe")
 @click.argument("name")
-@click.argument("description", default="")
+@click.argument("description", required=False)
 @click.option("--readme", type=click.File("r", encoding="utf-8"), help="A file with Markdown; - for standard input.")
 @store_options
-def repository_describe(name: str, description: str, readme: Any, **flags: Any) -> None:
-    """Say in one line what a repository is; with --readme also on many. Nothing said takes away what was."""
+def repository_describe(name: str, description: str | None, readme: Any, **flags: Any) -> None:
+    """Say in one line what a repository is; with --readme also on many. An empty one ("") takes away what was."""
     from registry.services.repositories import RepositoryChange
 
     text = None if readme is None else readme.read()
+    if description is None and text is None:
+        fail(f'say what {name} is, or give its --readme; "" takes its description away')
 
     async def describe(desk: Desk, target: "RepositoryAccess") -> None:
-        if description or text is None:
+        if description is not None:
             await desk.repositories.update(target, RepositoryChange(description=description))
         if text is not None:
             await desk.repositories.put_readme(target, text)

@@ -13,6 +13,7 @@ def text(settings: Settings, ports: list[int], first: FirstAdmin | None) -> str:
 Depotry {__version__}, an OCI registry, is at {scheme}://{_authority(settings.host, ports[0])}
   database  {_database(settings)}
   blobs     {_blobs(settings)}
+  pages     {settings.origins(ports[0])[0]}/
   health    http://{_authority(settings.metrics_host, ports[1])}/readyz and /metrics
 {_warnings(settings)}{_admin(first)}
 Try it, in another terminal:

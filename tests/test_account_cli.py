@@ -167,6 +167,10 @@ def test_repositories(run: Run) -> None:
     good(run("repository", "assign", "acme/old"))
     assert listed(run, "repository", "list", "acme/")[0]["owner"] == "acme"
     assert run("user", "delete", "acme").exit_code == 2
+    silent = run("repository", "describe", "acme/old")
+    assert silent.exit_code == 2 and "say what acme/old is" in silent.output
+    good(run("repository", "describe", "acme/old", "An old one."))
+    good(run("repository", "describe", "acme/old", ""))
     good(run("repository", "delete", "acme/old", "--yes"))
     assert listed(run, "repository", "list", "acme/") == []
     assert run("repository", "delete", "tool", stdin="n\n").exit_code == 1

@@ -79,20 +79,24 @@ _LATEST = _ITS_TAGS.where(tags.c.name == "latest")
 _NEWEST = _ITS_TAGS.order_by(tags.c.updated_at.desc(), tags.c.name.desc()).limit(1)
 
 
-def one(connection: Connection, viewer: Viewer, repository_id: int, *, is_whole: bool) -> RepositoryPage | None:
-    """What the pages of a repository show of it, with `is_whole` also README, sample, types and platforms: one
-    statement, and one more for these. That the viewer may see it was decided before."""
+def one(
+    connection: Connection, viewer: Viewer, repository_id: int, *, is_whole: bool, with_facets: bool = False
+) -> RepositoryPage | None:
+    """What the pages of a repository show of it, with `with_facets` also types and platforms, with `is_whole` these,
+    README and sample: one statement, and one more for types and platforms. That the viewer may see it was decided
+    before."""
     found = _WHOLE if is_whole else select(*_COLUMNS).select_from(_OWNED)
     query = found.where(repositories.c.id == repository_id, repositories.c.deleted_at.is_(None))
     row = connection.execute(query, {"account": viewer.account_id}).first()
     if row is None:
         return None
+    held = _facets_of(connection, [row.id]) if is_whole or with_facets else {}
     if not is_whole:
-        return RepositoryPage(_entry(row, {}))
+        return RepositoryPage(_entry(row, held))
     sample = None
     if row.digest is not None:
         sample = Sample(row.sample, Digest.unpack(row.digest), row.media_type, row.artifact_type)
-    return RepositoryPage(_entry(row, _facets_of(connection, [row.id])), row.markdown, sample)
+    return RepositoryPage(_entry(row, held), row.markdown, sample)
 
 
 def _either(column: str) -> Any:

@@ -40,15 +40,15 @@ class Browse:
         return await self.database.read(lambda connection: shelf.page(connection, viewer, bounded))
 
     async def repository(
-        self, caller: Principal, access: RepositoryAccess, *, is_whole: bool = False
+        self, caller: Principal, access: RepositoryAccess, *, is_whole: bool = False, with_facets: bool = False
     ) -> RepositoryPage:
-        """What the pages of a repository show of it, which the caller was let in to; with `is_whole` its README and
-        what it holds too. Raises NameUnknown."""
+        """What the pages of a repository show of it, which the caller was let in to; with `with_facets` what it holds
+        too, with `is_whole` that and its README. Raises NameUnknown."""
         viewer, repository_id = self._viewer(caller), access.id
         if repository_id is None:
             raise NameUnknown("no such repository", name=access.name)
         found = await self.database.read(
-            lambda connection: shelf.one(connection, viewer, repository_id, is_whole=is_whole)
+            lambda connection: shelf.one(connection, viewer, repository_id, is_whole=is_whole, with_facets=with_facets)
         )
         if found is None:
             raise NameUnknown("no such repository", name=access.name)

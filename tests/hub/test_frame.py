@@ -167,6 +167,14 @@ class TestAnswers:
         answer = client.patch("/account", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400 and answer.json()["detail"] == "the body is not JSON"
 
+    def test_a_word_that_a_field_does_not_know_is_answered_with_those_it_does(self, client: httpx2.Client) -> None:
+        """Nobody has to open the documentation for a typo."""
+        answer = client.get("/repositories?sort=-pushed_at")
+        assert (answer.status_code, answer.json()["field"]) == (400, "sort")
+        assert "pushed, -pushed" in answer.json()["detail"]
+        answer = client.get("/repositories?visibility=publik")
+        assert answer.json()["detail"].endswith("it is one of public, private")
+
     def test_what_is_missing_and_what_is_not_allowed(self, client: httpx2.Client) -> None:
         """Problems here too, and the methods that there are."""
         assert client.get("/none").json()["status"] == 404

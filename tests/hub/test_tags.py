@@ -10,7 +10,7 @@ import pytest
 from registry.core.digest import Digest
 from tests.core.test_image_config import CONFIG
 from tests.core.test_manifest import encoded, entry, image, index
-from tests.running import ADMIN_PASSWORD, Registry
+from tests.running import ADMIN_PASSWORD, Registry, wait_until
 from tests.services.test_contents import describe, numbered
 
 APP, OTHER = "acme/app", "acme/other"
@@ -129,6 +129,17 @@ def test_a_manifest_with_everything(client: httpx2.Client, app: dict[str, str]) 
     for reference in ("1.3", app["1.3"]):
         tree = get(client, f"/manifests/{reference}/referrers")
         assert [one["kind"] for one in tree["referrers"]] == ["signature"]
+
+
+def test_one_repository_is_as_lists_show_it(client: httpx2.Client, app: dict[str, str]) -> None:
+    """Types and platforms too, once they have been gathered."""
+
+    def is_the_same() -> bool:
+        one = client.get(HERE.removesuffix("/-")).json()
+        listed = client.get("/api/v1/repositories", params={"limit": 100}).json()["items"]
+        return bool(one["platforms"] and one["artifact_types"]) and one in listed
+
+    wait_until(is_the_same, what="the same entry")
 
 
 def test_etags_hold_as_long_as_the_tag_does(client: httpx2.Client, app: dict[str, str]) -> None:

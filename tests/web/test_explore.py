@@ -43,7 +43,14 @@ class TestStart:
             seen = client.get("/").text
             host = f"localhost:{shared_registry.port}"
             assert f"docker push {host}/NAME/alpine:3" in seen
-            assert "docker login" not in seen
+            assert "docker login" not in seen and "Two steps to the first push" in seen
+
+    def test_without_accounts_nothing_leads_to_signing_in(self, shared_registry: Registry) -> None:
+        """Everybody administers then, and finds where."""
+        with shared_registry.client() as client:
+            for path in ("/", "/nothing", "/settings"):
+                seen = client.get(path).text
+                assert 'href="/admin"' in seen and "/sign-in" not in seen, path
 
     def test_the_first_push_with_accounts(self, tmp_path: Path) -> None:
         """Who is signed in sees its own name."""

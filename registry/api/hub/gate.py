@@ -242,7 +242,7 @@ class HubGate:
     def _refusal(caller: Caller, name: RepositoryName, *, may_know: bool) -> Exception:
         """Who may push is decided by the namespace alone, so a refusal says nothing of what is there."""
         if may_know and caller.is_known:
-            return Denied("this account may not do this here", name=name)
+            return Denied("this account, or the token that was shown, may not do this", name=name)
         if not caller.is_known:
             return Unauthenticated("log in first")
         return NameUnknown("no such repository", name=name)

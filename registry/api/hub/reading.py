@@ -1,6 +1,7 @@
 """From a query and a body to values of the types that a route declares. Whatever does not fit is named by its field."""
 
 import re
+from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -91,4 +92,17 @@ def _converted(given: object, kind: type[T], *, strict: bool = False) -> T:
         text = str(error)
         place, named = _AT.search(text), _NAMED.search(text)
         field = ".".join(part.group(1) for part in (place, named) if part and part.group(1))
-        raise FieldInvalid(_AT.sub("", text), field=field) from None
+        raise FieldInvalid(_AT.sub("", text) + _choices(kind, field, text), field=field) from None
+
+
+def _is_enum(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, Enum)
+
+
+def _choices(kind: Any, field: str, text: str) -> str:
+    """What may be said instead of a word that is none of those that a field knows."""
+    if not text.startswith("Invalid enum value"):
+        return ""
+    kinds = {known.encode_name: _parts(known.type) for known in msgspec.structs.fields(kind)}
+    words = [str(one.value) for part in kinds.get(field, ()) if _is_enum(part) for one in part]
+    return f": it is one of {', '.join(words)}" if words else ""

@@ -178,7 +178,7 @@ async def list_repositories(services: HubServices, visit: Visit) -> Answer:
 
 async def get_repository(services: HubServices, visit: Visit) -> Answer:
     """One repository, as lists show it."""
-    found = await services.browse.repository(visit.caller.principal, visit.access)
+    found = await services.browse.repository(visit.caller.principal, visit.access, with_facets=True)
     return answers.one(_shown(found.repository))
 
 

@@ -78,7 +78,7 @@ _BY_SENTENCE: tuple[tuple[str, Say], ...] = (
         lambda say: say.gettext("Set a password first, or nobody could sign in to this account any more."),
     ),
     (
-        r"(this account may not do this here|this account, or the token that was shown, may not do this)",
+        r"this account, or the token that was shown, may not do this",
         lambda say: say.gettext("You do not administer this."),
     ),
     (r"\w+ has at most (?P<count>\d+) characters", lambda say: say.gettext("At most %(count)s characters.")),
