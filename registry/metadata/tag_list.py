@@ -11,14 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Integer,
     LargeBinary,
     Select,
     Subquery,
     and_,
-    bindparam,
     func,
     literal,
     literal_column,
@@ -33,6 +31,7 @@ from sqlalchemy.engine import Connection
 from registry.core.artifacts import SIGNATURES, UNKNOWN_PLATFORM
 from registry.core.digest import Digest
 from registry.core.manifest import is_index
+from registry.metadata.mixed import rows
 from registry.metadata.schema import accounts, manifest_children, manifests, pulls, repositories, tags
 
 WALK_MAX = 5_000
@@ -78,8 +77,9 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Platform:
     """A part of an index, or an image that stands alone. `name`: `os/architecture[/variant]`, None where nothing says
-    it. `size` in bytes, with all layers; None where the repository does not hold the part."""
+    it. `size` in bytes, with all layers. `id` and `size` are None where the repository does not hold the part."""
 
+    id: int | None
     name: str | None
     digest: Digest
     size: int | None
@@ -95,6 +95,7 @@ class Entry:
     """A tag. `size` in bytes, with everything below; times in ms since 1970 UTC."""
 
     name: str
+    manifest_id: int
     digest: Digest
     media_type: str
     artifact_type: str | None
@@ -138,10 +139,29 @@ def page(connection: Connection, repository_id: int, query: Query) -> Page:
 
 
 def get(connection: Connection, repository_id: int, name: str) -> Entry | None:
-    """One tag."""
-    one = _columns(select(literal(1).label("place"))).where(tags.c.repository_id == repository_id, tags.c.name == name)
-    rows = connection.execute(_shown(connection, one.subquery("walked"))).all()
-    return next(iter(_with_platforms(connection, rows)), None)
+    """One tag, with its platforms: one statement."""
+    here = (tags.c.repository_id == repository_id, tags.c.name == name)
+    walked = _columns(select(literal(1).label("place"))).where(*here).subquery("walked")
+    entry, parts = _shown(connection, walked).subquery("entry"), _parts_of(select(tags.c.manifest_id).where(*here))
+    found = connection.execute(select(entry, *parts.c).select_from(entry.outerjoin(parts, true()))).all()
+    if not found:
+        return None
+    held = (row[-len(PART) :] for row in found)
+    its_parts = [
+        _platform(*values) for values in sorted((one for one in held if one[1]), key=lambda one: bytes(one[1]))
+    ]
+    return _entry(found[0], its_parts or None)
+
+
+def _parts_of(manifest_id: Select[Any]) -> Subquery:
+    """The first parts of one index, and one more that says that there are more."""
+    found = (
+        select(*(column.label(f"part_{name}") for name, column in PART.items()))
+        .select_from(manifest_children)
+        .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
+        .where(manifest_children.c.parent_id == manifest_id.scalar_subquery())
+    )
+    return found.order_by(manifest_children.c.digest).limit(PLATFORMS_MAX + 1).subquery("parts")
 
 
 def count(connection: Connection, repository_id: int) -> int:
@@ -301,35 +321,38 @@ def _is_signed(connection: Connection) -> ColumnElement[bool]:
         )
         .exists()
     )
-    raw = func.substr(manifests.c.digest, 2)
-    is_postgresql = connection.dialect.name == "postgresql"
-    text = func.encode(raw, "hex") if is_postgresql else func.lower(func.hex(raw))
-    by_tag = (
-        select(_FALLBACK_TAG.c.name)
-        .where(
-            _FALLBACK_TAG.c.repository_id == manifests.c.repository_id,
-            _FALLBACK_TAG.c.name == literal("sha256-").concat(text).concat(".sig"),
-        )
-        .exists()
-    )
-    return or_(referrer, by_tag)
+    name = fallback_name(connection.dialect.name, manifests.c.digest, literal(".sig"))
+    is_its = and_(_FALLBACK_TAG.c.repository_id == manifests.c.repository_id, _FALLBACK_TAG.c.name == name)
+    return or_(referrer, select(_FALLBACK_TAG.c.name).where(is_its).exists())
 
 
-def _with_platforms(connection: Connection, rows: Any) -> list[Entry]:
-    parents = sorted({row.manifest_id for row in rows if is_index(row.media_type)})
-    parts = children(connection, parents, count=PLATFORMS_MAX) if parents else {}
-    return [_entry(row, parts.get(row.manifest_id)) for row in rows]
+def fallback_name(dialect: str, digest: ColumnElement[bytes], suffix: ColumnElement[str]) -> ColumnElement[str]:
+    """The tag that stands for a referrer, where clients cannot make one: `sha256-<hex>` and a suffix."""
+    raw = func.substr(digest, 2)
+    text = func.encode(raw, "hex") if dialect == "postgresql" else func.lower(func.hex(raw))
+    return literal("sha256-").concat(text).concat(suffix)
+
+
+def _with_platforms(connection: Connection, found: Any) -> list[Entry]:
+    parents = sorted({row.manifest_id for row in found if is_index(row.media_type)})
+    parts: dict[int, list[Platform]] = {}
+    if parents:
+        for row in connection.execute(parts_of(parents, count=PLATFORMS_MAX)):
+            parts.setdefault(row.number, []).append(part_of(row))
+    return [_entry(row, parts.get(row.manifest_id)) for row in found]
 
 
 def _entry(row: Any, parts: list[Platform] | None) -> Entry:
     digest = Digest.unpack(row.digest)
     if parts is None:
         names = json.loads(row.platforms) if row.platforms else []
-        parts = [Platform(name, digest, row.total_size) for name in names if not is_index(row.media_type)]
+        is_alone = not is_index(row.media_type)
+        parts = [Platform(row.manifest_id, name, digest, row.total_size) for name in names if is_alone]
     shown = parts[:PLATFORMS_MAX]
     images = tuple(part for part in shown if not part.is_attestation)
     return Entry(
         name=row.name,
+        manifest_id=row.manifest_id,
         digest=digest,
         media_type=row.media_type,
         artifact_type=row.artifact_type,
@@ -346,48 +369,38 @@ def _entry(row: Any, parts: list[Platform] | None) -> Entry:
     )
 
 
+PART: dict[str, ColumnElement[Any]] = {
+    "id": manifest_children.c.child_id,
+    "digest": manifest_children.c.digest,
+    "name": manifest_children.c.platform,
+    "text": manifests.c.platforms,
+    "size": manifests.c.total_size,
+}
+"""What is read of a part of an index."""
 _BEYOND = manifest_children.alias("beyond")
 _PARENT = manifests.alias("parent")
-_FIRST_BEYOND = (
-    select(_BEYOND.c.digest)
-    .where(_BEYOND.c.parent_id == _PARENT.c.id)
-    .order_by(_BEYOND.c.digest)
-    .offset(bindparam("parts", type_=BigInteger))
-    .limit(1)
-    .scalar_subquery()
-)
-# Limits that cut nothing off tell planners to work this out once for each parent, and that there are few.
-_PARENTS = (
-    select(_PARENT.c.id, func.coalesce(_FIRST_BEYOND, literal(_AFTER_ALL, LargeBinary())).label("end"))
-    .where(_PARENT.c.id.in_(bindparam("parents", expanding=True)))
-    .limit(bindparam("parent_count"))
-    .subquery("parents")
-)
-_CHILDREN = (
-    select(
-        manifest_children.c.parent_id,
-        manifest_children.c.digest,
-        manifest_children.c.platform,
-        manifests.c.platforms,
-        manifests.c.total_size,
-    )
-    .select_from(_PARENTS)
-    .join(
-        manifest_children,
-        and_(manifest_children.c.parent_id == _PARENTS.c.id, manifest_children.c.digest < _PARENTS.c.end),
-    )
-    .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
-    .order_by(manifest_children.c.parent_id, manifest_children.c.digest)
-    .limit(bindparam("row_count"))
-)
 
 
-def children(connection: Connection, parents: list[int], *, count: int) -> dict[int, list[Platform]]:
-    """The parts of indexes, by the index's id: at most `count` each, and one more that says that there are more."""
-    found: dict[int, list[Platform]] = {}
-    rows = (count + 1) * len(parents)
-    wanted = {"parents": parents, "parts": count + 1, "parent_count": len(parents), "row_count": rows}
-    for row in connection.execute(_CHILDREN, wanted):
-        name = row.platform or next(iter(json.loads(row.platforms or "[]")), None)
-        found.setdefault(row.parent_id, []).append(Platform(name, Digest.unpack(row.digest), row.total_size))
-    return found
+def parts_of(parents: list[int], *, count: int) -> Select[Any]:
+    """Selects rows of the parts of indexes, whose ids are their `number`: at most `count` of each, and one more that
+    says that there are more."""
+    beyond = select(_BEYOND.c.digest).where(_BEYOND.c.parent_id == _PARENT.c.id).order_by(_BEYOND.c.digest)
+    end = func.coalesce(beyond.offset(count + 1).limit(1).scalar_subquery(), literal(_AFTER_ALL, LargeBinary()))
+    # Limits that cut nothing off tell planners to work this out once for each parent, and that there are few.
+    some = select(_PARENT.c.id, end.label("end")).where(_PARENT.c.id.in_(parents)).limit(len(parents)).subquery("some")
+    here = and_(manifest_children.c.parent_id == some.c.id, manifest_children.c.digest < some.c.end)
+    found = rows("part", number=manifest_children.c.parent_id, **PART)
+    found = found.select_from(some).join(manifest_children, here)
+    found = found.outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
+    in_order = found.order_by(manifest_children.c.parent_id, manifest_children.c.digest)
+    return in_order.limit((count + 1) * len(parents))
+
+
+def part_of(row: Any) -> Platform:
+    """What a row says of a part."""
+    return _platform(row.id, row.digest, row.name, row.text, row.size)
+
+
+def _platform(part_id: int | None, digest: bytes, given: str | None, own: str | None, size: int | None) -> Platform:
+    """The platform is the one that the index gives to the part, else the first of its own (JSON)."""
+    return Platform(part_id, given or next(iter(json.loads(own or "[]")), None), Digest.unpack(digest), size)
