@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, or_, select, update
 from sqlalchemy.engine import Connection
 
 from registry.core.access import Visibility
@@ -275,10 +275,19 @@ def is_only_owner(connection: Connection, organization_id: int, account_id: int)
 
 def member(connection: Connection, organization_id: int, account_id: int) -> Member | None:
     """What an account is in an organization, None if nothing."""
+    return _member(connection, members.c.organization_id == organization_id, members.c.account_id == account_id)
+
+
+def member_named(connection: Connection, organization_id: int, name: str) -> Member | None:
+    """The same, of the account with this name."""
+    return _member(connection, members.c.organization_id == organization_id, accounts.c.name == name)
+
+
+def _member(connection: Connection, *conditions: ColumnElement[bool]) -> Member | None:
     query = (
         select(accounts.c.id, accounts.c.name, members.c.is_owner)
         .join(members, members.c.account_id == accounts.c.id)
-        .where(members.c.organization_id == organization_id, members.c.account_id == account_id)
+        .where(*conditions)
     )
     row = connection.execute(query).first()
     return None if row is None else Member(row[0], row[1], bool(row[2]))

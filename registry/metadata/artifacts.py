@@ -2,17 +2,19 @@
 with the tags on them and the platforms of indexes. Other products' clients list repositories so."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, select, true
+from sqlalchemy import ColumnElement, Select, func, literal_column, select, true, union_all
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
 from registry.core.manifest import is_index
 from registry.core.names import Reference
+from registry.metadata.mixed import rows
 from registry.metadata.schema import manifest_children, manifests, pulls, tags
-from registry.metadata.tag_list import Platform, children
+from registry.metadata.tag_list import Platform, part_of, parts_of
 
 TAGS_MAX, PLATFORMS_MAX = 100, 100
 """Of one artifact, what a list shows."""
@@ -73,7 +75,7 @@ class Query:
 
 
 def page(connection: Connection, repository_id: int, query: Query) -> list[Artifact]:
-    """The next artifacts: three statements."""
+    """The next artifacts: one statement, and one for what belongs to them."""
     found = _those(repository_id, query, *_COLUMNS).limit(query.count)
     return _with_parts(connection, connection.execute(found).all())
 
@@ -86,12 +88,21 @@ def count(connection: Connection, repository_id: int, query: Query, *, at_most: 
 
 def find(connection: Connection, repository_id: int, reference: Reference) -> Artifact | None:
     """One manifest, also one that a list leaves out."""
-    query = select(*_COLUMNS).where(manifests.c.repository_id == repository_id)
+    found = connection.execute(_named(repository_id, reference, *_COLUMNS)).all()
+    return next(iter(_with_parts(connection, found)), None)
+
+
+def digest_of(connection: Connection, repository_id: int, reference: Reference) -> Digest | None:
+    """The digest of a manifest."""
+    packed = connection.execute(_named(repository_id, reference, manifests.c.digest)).scalar_one_or_none()
+    return None if packed is None else Digest.unpack(packed)
+
+
+def _named(repository_id: int, reference: Reference, *columns: Any) -> Select[Any]:
+    query = select(*columns).where(manifests.c.repository_id == repository_id)
     if reference.digest is not None:
-        query = query.where(manifests.c.digest == reference.digest.pack())
-    else:
-        query = query.where(manifests.c.id == _on(repository_id, str(reference.tag)))
-    return next(iter(_with_parts(connection, connection.execute(query).all())), None)
+        return query.where(manifests.c.digest == reference.digest.pack())
+    return query.where(manifests.c.id == _on(repository_id, str(reference.tag)))
 
 
 def _those(repository_id: int, query: Query, *columns: Any) -> Select[Any]:
@@ -116,36 +127,43 @@ def _on(repository_id: int, tag: str) -> Any:
     return found.scalar_subquery()
 
 
-def _with_parts(connection: Connection, rows: Any) -> list[Artifact]:
-    names = _tags_on(connection, [row.id for row in rows])
-    indexes = sorted(row.id for row in rows if is_index(row.media_type))
-    parts = children(connection, indexes, count=PLATFORMS_MAX) if indexes else {}
-    return [_artifact(row, names[row.id], parts.get(row.id)) for row in rows]
+def _with_parts(connection: Connection, found: Sequence[Any]) -> list[Artifact]:
+    """With the tags of each, and the parts of indexes: one statement."""
+    if not found:
+        return []
+    names: dict[int, list[tuple[str, int]]] = {row.id: [] for row in found}
+    parts: dict[int, list[Platform]] = {}
+    its_parts = parts_of([row.id for row in found if is_index(row.media_type)], count=PLATFORMS_MAX).subquery(
+        "its_parts"
+    )
+    for held in connection.execute(union_all(_tags_on(connection.dialect.name, list(names)), select(its_parts))):
+        if held.kind == "tag":
+            names[held.id].append((held.name, held.at))
+        else:
+            parts.setdefault(held.number, []).append(part_of(held))
+    return [_artifact(row, sorted(names[row.id]), parts.get(row.id)) for row in found]
 
 
-def _tags_on(connection: Connection, manifest_ids: list[int]) -> dict[int, list[tuple[str, int]]]:
-    """Some TAGS_MAX tags of each, by name: one of them may have a hundred thousand."""
-    found: dict[int, list[tuple[str, int]]] = {number: [] for number in manifest_ids}
-    if not manifest_ids:
-        return found
+def _tags_on(dialect: str, manifest_ids: list[int]) -> Select[Any]:
+    """Some TAGS_MAX tags of each: one of them may have a hundred thousand."""
     some = tags.alias("some")
-    if connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         its = select(some).where(some.c.manifest_id == manifests.c.id).limit(TAGS_MAX).lateral("its")
-        query = select(its.c.manifest_id, its.c.name, its.c.updated_at).select_from(manifests.join(its, true()))
+        found = rows("tag", id=its.c.manifest_id, name=its.c.name, at=its.c.updated_at)
+        found = found.select_from(manifests.join(its, true()))
     else:
         its_rows: Select[Any] = select(literal_column("some.rowid")).select_from(some).limit(TAGS_MAX)
         its_rows = its_rows.where(some.c.manifest_id == manifests.c.id).correlate(manifests)
         chosen = literal_column("tags.rowid").in_(its_rows)
-        query = select(tags.c.manifest_id, tags.c.name, tags.c.updated_at).select_from(manifests.join(tags, chosen))
-    for manifest_id, name, updated_at in connection.execute(query.where(manifests.c.id.in_(manifest_ids))):
-        found[manifest_id].append((name, updated_at))
-    return {number: sorted(names) for number, names in found.items()}
+        found = rows("tag", id=tags.c.manifest_id, name=tags.c.name, at=tags.c.updated_at)
+        found = found.select_from(manifests.join(tags, chosen))
+    return found.where(manifests.c.id.in_(manifest_ids))
 
 
 def _artifact(row: Any, names: list[tuple[str, int]], parts: list[Platform] | None) -> Artifact:
     digest = Digest.unpack(row.digest)
     if parts is None:
-        parts = [Platform(name, digest, row.total_size) for name in json.loads(row.platforms or "[]")]
+        parts = [Platform(row.id, name, digest, row.total_size) for name in json.loads(row.platforms or "[]")]
     return Artifact(
         id=row.id,
         digest=digest,

@@ -9,8 +9,19 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary, String, Subquery, Text, bindparam, column, func, literal_column, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    LargeBinary,
+    String,
+    Subquery,
+    Text,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.engine import Connection
 
 Type = type[BigInteger] | type[LargeBinary] | type[String]

@@ -1,16 +1,21 @@
-"""One manifest as people see it: its row, its tags, the indexes that it is a part of, and its blobs."""
+"""One manifest as people see it: its row, its tags, the indexes that it is a part of, and its blobs; and with it, where
+a page shows that too, what refers to it. All of it is one statement."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Text, bindparam, case, literal, null, select, union_all
+from sqlalchemy import BigInteger, CompoundSelect, Select, bindparam, case, null, select, union_all
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
 from registry.core.names import Reference
+from registry.metadata import referrer_tree
+from registry.metadata.mixed import rows
+from registry.metadata.referrer_tree import Walk
 from registry.metadata.schema import blobs, manifest_blobs, manifest_children, manifests, objects, tags
-from registry.metadata.tag_list import Platform
+from registry.metadata.tag_list import PART, Platform, part_of
 
 NAMED_MAX = 100
 """Tags and parents that are named; `is_cut` says that there are more."""
@@ -60,75 +65,6 @@ class Blob:
     is_shared: bool
 
 
-_ROW = select(
-    manifests.c.id,
-    manifests.c.digest,
-    manifests.c.media_type,
-    manifests.c.artifact_type,
-    manifests.c.payload,
-    manifests.c.total_size,
-    manifests.c.pushed_at,
-    manifests.c.subject_digest,
-    manifests.c.subject_id,
-)
-_BY_DIGEST = _ROW.where(manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest"))
-_BY_TAG = _ROW.join(tags, tags.c.manifest_id == manifests.c.id).where(
-    tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag")
-)
-
-
-def find(connection: Connection, repository_id: int, reference: Reference) -> Row | None:
-    """The manifest that a reference names."""
-    key: dict[str, object] = {"repository": repository_id}
-    if reference.digest is not None:
-        row = connection.execute(_BY_DIGEST, {**key, "digest": reference.digest.pack()}).first()
-    else:
-        row = connection.execute(_BY_TAG, {**key, "tag": reference.tag}).first()
-    if row is None:
-        return None
-    return Row(
-        id=row.id,
-        digest=Digest.unpack(row.digest),
-        media_type=row.media_type,
-        artifact_type=row.artifact_type,
-        payload=row.payload,
-        size=row.total_size,
-        pushed_at=row.pushed_at,
-        subject=None if row.subject_digest is None else Digest.unpack(row.subject_digest),
-        has_subject=row.subject_id is not None,
-    )
-
-
-_PARENT = manifests.alias("parent")
-_ITS_TAGS = (
-    select(tags.c.name)
-    .where(tags.c.manifest_id == bindparam("manifest"))
-    .order_by(tags.c.name)
-    .limit(NAMED_MAX + 1)
-    .subquery("its_tags")
-)
-_ITS_PARENTS = (
-    select(manifest_children.c.platform, _PARENT.c.digest)
-    .join(_PARENT, _PARENT.c.id == manifest_children.c.parent_id)
-    .where(manifest_children.c.child_id == bindparam("manifest"))
-    .limit(NAMED_MAX + 1)
-    .subquery("its_parents")
-)
-_NAMED = union_all(
-    select(literal("tag", Text).label("kind"), _ITS_TAGS.c.name, null().label("digest")),
-    select(literal("parent", Text), _ITS_PARENTS.c.platform, _ITS_PARENTS.c.digest),
-)
-
-
-def named(connection: Connection, manifest_id: int) -> Named:
-    """The tags that point to a manifest and the indexes that list it; so many of each."""
-    rows = connection.execute(_NAMED, {"manifest": manifest_id}).all()
-    found = sorted(row.name for row in rows if row.kind == "tag")
-    parents = [Parent(Digest.unpack(row.digest), row.name) for row in rows if row.kind == "parent"]
-    is_cut = max(len(found), len(parents)) > NAMED_MAX
-    return Named(found[:NAMED_MAX], parents[:NAMED_MAX], is_cut)
-
-
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """What a manifest is made of, as far as it is known: its blobs and, of an index, its parts, by digest."""
@@ -137,6 +73,52 @@ class Pieces:
     parts: dict[Digest, Platform]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What SQL knows of a manifest."""
+
+    row: Row
+    named: Named
+    pieces: Pieces
+
+
+def find(connection: Connection, repository_id: int, reference: Reference) -> int | None:
+    """The id of the manifest that a reference names."""
+    if reference.digest is not None:
+        wanted: dict[str, object] = {"repository": repository_id, "digest": reference.digest.pack()}
+        found = connection.execute(_BY_DIGEST, wanted)
+    else:
+        found = connection.execute(_BY_TAG, {"repository": repository_id, "tag": reference.tag})
+    return found.scalar_one_or_none()
+
+
+def known(connection: Connection, manifest_id: int) -> Known:
+    """A manifest that is there, with what belongs to it."""
+    found = _known(connection.execute(_ABOUT, {"manifest": manifest_id}).all())
+    assert found is not None
+    return found
+
+
+def look(
+    connection: Connection, repository_id: int, manifest_id: int | None, root: Digest
+) -> tuple[Known | None, Walk]:
+    """The same, or nothing for no id, and what refers to `root`, which may be the index that it is a part of."""
+    wanted = {"repository": repository_id, "manifest": manifest_id, "root": root.pack()}
+    found = connection.execute(_with_referrers(connection.dialect.name), wanted).all()
+    return _known(found), referrer_tree.walk_of(found)
+
+
+# The statements
+
+_BY_DIGEST = select(manifests.c.id).where(
+    manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest")
+)
+_BY_TAG = select(tags.c.manifest_id).where(
+    tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag")
+)
+
+_ID = bindparam("manifest", type_=BigInteger())
+_PARENT = manifests.alias("parent")
 _OTHER = manifest_blobs.alias("other")
 _IS_SHARED = (
     select(_OTHER.c.manifest_id)
@@ -147,51 +129,102 @@ _IS_SHARED = (
     )
     .exists()
 )
-_BLOBS = (
-    select(
-        literal("blob", Text).label("kind"),
-        manifest_blobs.c.digest,
-        manifest_blobs.c.size,
-        case((objects.c.corrupt_at.is_(None), objects.c.id), else_=null()).label("object_id"),
-        case((_IS_SHARED, 1), else_=0).label("is_shared"),
-        null().label("platform"),
-        null().label("platforms"),
-    )
-    .select_from(manifest_blobs)
-    .outerjoin(blobs, blobs.c.digest == manifest_blobs.c.linked_digest)
-    .outerjoin(objects, objects.c.id == blobs.c.object_id)
-    .where(manifest_blobs.c.manifest_id == bindparam("manifest"))
-)
-_PARTS = (
-    select(
-        literal("part", Text),
-        manifest_children.c.digest,
-        manifests.c.total_size,
-        null(),
-        null(),
-        manifest_children.c.platform,
-        manifests.c.platforms,
-    )
-    .select_from(manifest_children)
-    .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
-    .where(manifest_children.c.parent_id == bindparam("manifest"))
-)
-_PIECES = union_all(_BLOBS, _PARTS)
 
 
-def pieces(connection: Connection, manifest_id: int) -> Pieces:
-    """What a manifest is made of; as much as one can name."""
-    rows = connection.execute(_PIECES, {"manifest": manifest_id}).all()
-    return Pieces(
-        {blob.digest: blob for blob in (_blob(row) for row in rows if row.kind == "blob")},
-        {part.digest: part for part in (_part(row) for row in rows if row.kind == "part")},
+def _about() -> list[Select[Any]]:
+    """What `_known` reads. Of `manifest`: with an id planners know how much there is of each kind."""
+    own = rows(
+        "manifest",
+        id=manifests.c.id,
+        digest=manifests.c.digest,
+        subject=manifests.c.subject_digest,
+        media_type=manifests.c.media_type,
+        artifact_type=manifests.c.artifact_type,
+        size=manifests.c.total_size,
+        at=manifests.c.pushed_at,
+        number=manifests.c.subject_id,
+        payload=manifests.c.payload,
     )
+    return [own.where(manifests.c.id == _ID), *_leading_to(), _blobs(), _parts()]
+
+
+def _leading_to() -> tuple[Select[Any], Select[Any]]:
+    """Tags and parents; so many of each."""
+    its_tags = select(tags.c.name).where(tags.c.manifest_id == _ID).order_by(tags.c.name)
+    its_parents = (
+        select(manifest_children.c.platform, _PARENT.c.digest)
+        .join(_PARENT, _PARENT.c.id == manifest_children.c.parent_id)
+        .where(manifest_children.c.child_id == _ID)
+    )
+    some_tags = its_tags.limit(NAMED_MAX + 1).subquery("its_tags")
+    some_parents = its_parents.limit(NAMED_MAX + 1).subquery("its_parents")
+    parents = rows("parent", digest=some_parents.c.digest, name=some_parents.c.platform)
+    return rows("tag", name=some_tags.c.name), parents
+
+
+def _blobs() -> Select[Any]:
+    found = rows(
+        "blob",
+        id=case((objects.c.corrupt_at.is_(None), objects.c.id), else_=null()),
+        digest=manifest_blobs.c.digest,
+        size=manifest_blobs.c.size,
+        number=case((_IS_SHARED, 1), else_=0),
+    )
+    found = found.select_from(manifest_blobs).outerjoin(blobs, blobs.c.digest == manifest_blobs.c.linked_digest)
+    return found.outerjoin(objects, objects.c.id == blobs.c.object_id).where(manifest_blobs.c.manifest_id == _ID)
+
+
+def _parts() -> Select[Any]:
+    found = rows("part", **PART).select_from(manifest_children)
+    found = found.outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
+    return found.where(manifest_children.c.parent_id == _ID)
+
+
+_ABOUT = union_all(*_about())
+
+
+@cache
+def _with_referrers(dialect: str) -> CompoundSelect[Any]:
+    return union_all(*_about(), *referrer_tree.parts(dialect))
+
+
+# What its rows say
+
+
+def _known(found: Sequence[Any]) -> Known | None:
+    row = next((row for row in found if row.kind == "manifest"), None)
+    if row is None:
+        return None
+    return Known(
+        _row(row),
+        _named(found),
+        Pieces(
+            {blob.digest: blob for blob in (_blob(row) for row in found if row.kind == "blob")},
+            {part.digest: part for part in (part_of(row) for row in found if row.kind == "part")},
+        ),
+    )
+
+
+def _row(row: Any) -> Row:
+    return Row(
+        id=row.id,
+        digest=Digest.unpack(row.digest),
+        media_type=row.media_type,
+        artifact_type=row.artifact_type,
+        payload=row.payload,
+        size=row.size,
+        pushed_at=row.at,
+        subject=None if row.subject is None else Digest.unpack(row.subject),
+        has_subject=row.number is not None,
+    )
+
+
+def _named(found: Sequence[Any]) -> Named:
+    names = sorted(row.name for row in found if row.kind == "tag")
+    parents = [Parent(Digest.unpack(row.digest), row.name) for row in found if row.kind == "parent"]
+    is_cut = max(len(names), len(parents)) > NAMED_MAX
+    return Named(names[:NAMED_MAX], parents[:NAMED_MAX], is_cut)
 
 
 def _blob(row: Any) -> Blob:
-    return Blob(Digest.unpack(row.digest), row.size, row.object_id, bool(row.is_shared))
-
-
-def _part(row: Any) -> Platform:
-    name = row.platform or next(iter(json.loads(row.platforms or "[]")), None)
-    return Platform(name, Digest.unpack(row.digest), row.size)
+    return Blob(Digest.unpack(row.digest), row.size, row.id, bool(row.number))

@@ -27,11 +27,11 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from registry.core.digest import Digest
 from registry.metadata import given
+from registry.metadata.insert import insert_in
 from registry.metadata.schema import manifest_children, manifests, pulls, repositories, tags
 
 TAGS_COUNTED = 100
@@ -106,9 +106,8 @@ def _statements(dialect: str) -> tuple[Any, Any]:
             pulled_at=case((is_later, sums.c.last_at), else_=repositories.c.pulled_at),
         )
     )
-    engine = postgresql if dialect == "postgresql" else sqlite
     columns = ("repository_id", "tag", "digest", "day", "pulls", "last_at")
-    insert = engine.insert(pulls).from_select(columns, _all_rows(dialect))
+    insert = insert_in(dialect, pulls).from_select(columns, _all_rows(dialect))
     new = insert.excluded
     insert = insert.on_conflict_do_update(
         index_elements=columns[:4],

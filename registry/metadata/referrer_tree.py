@@ -1,16 +1,37 @@
-"""What refers to a manifest, and what refers to that: a signature of an SBOM of an image. One statement walks down to
-a depth and a number that have an end; another finds the tags that cosign makes where it does not use referrers."""
+"""What refers to a manifest, and what refers to that: a signature of an SBOM of an image. One statement walks down to a
+depth and a number that have an end, and finds the tags that cosign makes where it does not use referrers.
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, bindparam, case, func, literal, null, select, true
+from sqlalchemy import (
+    CTE,
+    CompoundSelect,
+    Integer,
+    LargeBinary,
+    Select,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.engine import Connection
 
-from registry.core.digest import Algorithm, Digest
+from registry.core.digest import Digest
+from registry.metadata.mixed import rows
 from registry.metadata.schema import manifests, tags
+from registry.metadata.tag_list import fallback_name
 
 DEPTH_MAX = 8
 NODES_MAX = 200
@@ -61,8 +82,7 @@ _COLUMNS = (
 _HERE = manifests.c.repository_id == bindparam("repository")
 
 
-@cache
-def _referrers(dialect: str) -> Select[Any]:
+def _referrers(dialect: str) -> CTE:
     """The walk, nearer ones first. Of each manifest so many referrers are looked at and no more, in the words that each
     engine has for that; so what is cut in the end is not much more than what is kept."""
     limit = NODES_MAX + 1
@@ -91,48 +111,85 @@ def _referrers(dialect: str) -> Select[Any]:
             .join(manifests, and_(_HERE, manifests.c.subject_digest == walk.c.digest, is_near))
         )
     found = walk.union_all(step.where(walk.c.level < DEPTH_MAX))
-    some_of_it = select(found).limit(limit).subquery("found")
-    return select(some_of_it).order_by(some_of_it.c.level, some_of_it.c.id)
+    return select(found).limit(limit).cte("found")
 
 
-_TAGGED = (
-    select(
-        manifests.c.digest,
-        manifests.c.media_type,
-        manifests.c.artifact_type,
-        manifests.c.total_size,
-        manifests.c.pushed_at,
-        tags.c.name,
+def parts(dialect: str) -> tuple[Select[Any], Select[Any]]:
+    """What `walk_of` reads: referrers, and tags that stand for some. Of `repository` and `root`."""
+    found = _referrers(dialect)
+    referrers = rows(
+        "referrer",
+        id=found.c.id,
+        digest=found.c.digest,
+        subject=found.c.subject_digest,
+        media_type=found.c.media_type,
+        artifact_type=found.c.artifact_type,
+        size=found.c.total_size,
+        at=found.c.pushed_at,
+        number=found.c.level,
+        text=found.c.descriptor,
     )
-    .join(manifests, manifests.c.id == tags.c.manifest_id)
-    .where(tags.c.repository_id == bindparam("repository"), tags.c.name.in_(bindparam("names", expanding=True)))
-    .order_by(tags.c.name)
-)
+    names = _fallback_names(dialect, found)
+    is_one = tags.c.name == any_(func.array(names)) if dialect == "postgresql" else tags.c.name.in_(names)
+    tagged = (
+        rows(
+            "tagged",
+            digest=manifests.c.digest,
+            name=tags.c.name,
+            media_type=manifests.c.media_type,
+            artifact_type=manifests.c.artifact_type,
+            size=manifests.c.total_size,
+            at=manifests.c.pushed_at,
+        )
+        .select_from(tags.join(manifests, manifests.c.id == tags.c.manifest_id))
+        .where(tags.c.repository_id == bindparam("repository"), is_one)
+    )
+    return referrers, tagged
+
+
+def _fallback_names(dialect: str, found: CTE) -> Any:
+    """The tags that clients make out of the digest of the root and of what is near to it. What they would make out of
+    one of SHA-512 is too long for a tag."""
+    nearest = select(found.c.digest).order_by(found.c.level, found.c.id).limit(TAGGED_MAX).subquery("nearest")
+    root = select(bindparam("root", type_=LargeBinary()).label("digest"))
+    some = union_all(root, select(nearest.c.digest)).subquery("some_of_it")
+    ends = union_all(*(select(literal(suffix, Text).label("suffix")) for suffix in _SUFFIXES)).subquery("ends")
+    return (
+        select(fallback_name(dialect, some.c.digest, ends.c.suffix))
+        .select_from(some.join(ends, true()))
+        .scalar_subquery()
+    )
+
+
+@cache
+def _walk(dialect: str) -> CompoundSelect[Any]:
+    return union_all(*parts(dialect))
 
 
 def walk(connection: Connection, repository_id: int, root: Digest) -> Walk:
     """Everything that refers to `root`, directly or not, whether the repository holds it or not."""
-    rows = connection.execute(
-        _referrers(connection.dialect.name), {"repository": repository_id, "root": root.pack()}
-    ).all()
-    nodes = list({node.digest: node for node in map(_referrer, rows[:NODES_MAX])}.values())
-    nearest = (root, *(node.digest for node in nodes[:TAGGED_MAX]))
-    fallback = {name: digest for digest in nearest for name in _fallback(digest)}
-    tagged = connection.execute(_TAGGED, {"repository": repository_id, "names": sorted(fallback)})
-    nodes += [_node(row, subject=fallback[row.name], annotations={}, tag=row.name) for row in tagged]
-    return Walk(nodes, is_cut=len(rows) > NODES_MAX)
+    wanted = {"repository": repository_id, "root": root.pack()}
+    return walk_of(connection.execute(_walk(connection.dialect.name), wanted).all())
 
 
-def _fallback(digest: Digest) -> list[str]:
-    """The tags that clients make out of a digest. Out of one of SHA-512 none can be made that is short enough."""
-    if digest.algorithm is not Algorithm.SHA256:
-        return []
-    return [f"sha256-{digest.hex}{suffix}" for suffix in _SUFFIXES]
+def walk_of(found: Sequence[Any]) -> Walk:
+    """What rows say that `parts` has selected; others do not matter."""
+    referrers = sorted((row for row in found if row.kind == "referrer"), key=lambda row: (row.number, row.id))
+    nodes = list({node.digest: node for node in map(_referrer, referrers[:NODES_MAX])}.values())
+    tagged = sorted((row for row in found if row.kind == "tagged"), key=lambda row: str(row.name))
+    nodes += [_node(row, subject=_subject_of(row.name), annotations={}, tag=row.name) for row in tagged]
+    return Walk(nodes, is_cut=len(referrers) > NODES_MAX)
+
+
+def _subject_of(tag: str) -> Digest:
+    """What a tag is made out of."""
+    algorithm, _, rest = tag.partition("-")
+    return Digest.parse(f"{algorithm}:{rest.partition('.')[0]}")
 
 
 def _referrer(row: Any) -> Node:
-    annotations = None if row.descriptor is None else json.loads(row.descriptor).get("annotations", {})
-    return _node(row, subject=Digest.unpack(row.subject_digest), annotations=annotations)
+    annotations = None if row.text is None else json.loads(row.text).get("annotations", {})
+    return _node(row, subject=Digest.unpack(row.subject), annotations=annotations)
 
 
 def _node(row: Any, *, subject: Digest, annotations: dict[str, str] | None, tag: str | None = None) -> Node:
@@ -141,8 +198,8 @@ def _node(row: Any, *, subject: Digest, annotations: dict[str, str] | None, tag:
         subject=subject,
         media_type=row.media_type,
         artifact_type=row.artifact_type,
-        size=row.total_size,
-        pushed_at=row.pushed_at,
+        size=row.size,
+        pushed_at=row.at,
         annotations=annotations,
         tag=tag,
     )

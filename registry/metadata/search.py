@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     ColumnElement,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     table,
     union,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from registry.core.search import SearchText, intact_parts
@@ -117,7 +117,7 @@ class Index:
         key: Any = _table.c.repository_id if is_postgresql else _virtual.c.rowid
         query = select(key.label("id")).limit(self.count)
         if is_postgresql:
-            shown = [] if self.viewer.is_open else [_table.c.seen_by.overlap(_SEEN_BY)]
+            shown = [] if self.viewer.is_open else [_table.c.seen_by.bool_op("&&")(_SEEN_BY)]
             # One by one, until there are enough: a join of its own making may read all of both first.
             itself = select(repositories.c.id).where(repositories.c.id == key, *conditions).correlate(_table)
             fits = [itself.offset(0).exists()] if conditions else []

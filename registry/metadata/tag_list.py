@@ -8,17 +8,17 @@ through so many tags and no more; where it ends before the page is full, the pag
 import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Integer,
     LargeBinary,
     Select,
     Subquery,
+    Table,
     and_,
-    bindparam,
     func,
     literal,
     literal_column,
@@ -33,6 +33,7 @@ from sqlalchemy.engine import Connection
 from registry.core.artifacts import SIGNATURES, UNKNOWN_PLATFORM
 from registry.core.digest import Digest
 from registry.core.manifest import is_index
+from registry.metadata.mixed import rows
 from registry.metadata.schema import accounts, manifest_children, manifests, pulls, repositories, tags
 
 WALK_MAX = 5_000
@@ -78,8 +79,9 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Platform:
     """A part of an index, or an image that stands alone. `name`: `os/architecture[/variant]`, None where nothing says
-    it. `size` in bytes, with all layers; None where the repository does not hold the part."""
+    it. `size` in bytes, with all layers. `id` and `size` are None where the repository does not hold the part."""
 
+    id: int | None
     name: str | None
     digest: Digest
     size: int | None
@@ -95,6 +97,7 @@ class Entry:
     """A tag. `size` in bytes, with everything below; times in ms since 1970 UTC."""
 
     name: str
+    manifest_id: int
     digest: Digest
     media_type: str
     artifact_type: str | None
@@ -124,24 +127,43 @@ class Page:
 def page(connection: Connection, repository_id: int, query: Query) -> Page:
     """A page of the tags of a repository, with their platforms."""
     is_filtered = bool(query.name_part) or not query.with_fallback
-    limit = WALK_MAX if is_filtered else query.count + 1
-    walked = _walk(repository_id, query, limit)
-    rows = connection.execute(_shown(connection, _chosen(walked, query, limit))).all()
-    kept, next_after = rows[: query.count], None
-    if len(rows) > query.count:
-        next_after = _position(query.order, rows[query.count - 1])
-    elif rows and rows[-1].place == limit:
-        # The walk ended there, with a tag that may match or not. The next page begins after it.
-        next_after = _position(query.order, rows[-1])
-        kept = [row for row in rows if row.place < limit or _is_match(row.name, query)]
-    return Page(_with_platforms(connection, kept), next_after)
+    chosen = _filtered(connection.dialect.name, repository_id, query) if is_filtered else _walk(repository_id, query)
+    rows = connection.execute(_shown(connection, chosen)).all()
+    found = list(takewhile(lambda row: not row.is_end, rows))
+    next_after = None
+    if len(found) > query.count:
+        next_after = _position(query.order, found[query.count - 1])
+    elif len(found) < len(rows):
+        # The walk ended there, before the page was full. The next one begins after it.
+        next_after = _position(query.order, rows[len(found)])
+    return Page(_with_platforms(connection, found[: query.count]), next_after)
 
 
 def get(connection: Connection, repository_id: int, name: str) -> Entry | None:
-    """One tag."""
-    one = _columns(select(literal(1).label("place"))).where(tags.c.repository_id == repository_id, tags.c.name == name)
-    rows = connection.execute(_shown(connection, one.subquery("walked"))).all()
-    return next(iter(_with_platforms(connection, rows)), None)
+    """One tag, with its platforms: one statement."""
+    here = (tags.c.repository_id == repository_id, tags.c.name == name)
+    first = select(literal(1).label("place")).add_columns(_NO_END)
+    walked = _columns(first).where(*here).subquery("walked")
+    entry, parts = _shown(connection, walked).subquery("entry"), _parts_of(select(tags.c.manifest_id).where(*here))
+    found = connection.execute(select(entry, *parts.c).select_from(entry.outerjoin(parts, true()))).all()
+    if not found:
+        return None
+    held = (row[-len(PART) :] for row in found)
+    its_parts = [
+        _platform(*values) for values in sorted((one for one in held if one[1]), key=lambda one: bytes(one[1]))
+    ]
+    return _entry(found[0], its_parts or None)
+
+
+def _parts_of(manifest_id: Select[Any]) -> Subquery:
+    """The first parts of one index, and one more that says that there are more."""
+    found = (
+        select(*(column.label(f"part_{name}") for name, column in PART.items()))
+        .select_from(manifest_children)
+        .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
+        .where(manifest_children.c.parent_id == manifest_id.scalar_subquery())
+    )
+    return found.order_by(manifest_children.c.digest).limit(PLATFORMS_MAX + 1).subquery("parts")
 
 
 def count(connection: Connection, repository_id: int) -> int:
@@ -167,27 +189,69 @@ def _columns(query: Select[Any]) -> Select[Any]:
     )
 
 
-def _walk(repository_id: int, query: Query, limit: int) -> Subquery:
-    """The next tags, each with its place among them, from 1."""
+_NO_END = literal_column("0", Integer).label("is_end")
+
+
+def _walk(repository_id: int, query: Query) -> Subquery:
+    """The next tags, one more than the page has, each with its place among them, from 1."""
+    limit = query.count + 1
     if query.order is Order.VERSION:
         found = _by_version(repository_id, query, limit)
     else:
-        key = (tags.c.updated_at,) if query.order is Order.PUSHED else ()
-        found = _after(_of(repository_id, query.digest), query, *key).limit(limit).subquery("found")
-    parts = [found.c.phase, *_keys(found, query.order), found.c.name]
-    order = [parts[0], *(_directed(part, query) for part in parts[1:])]
-    place = func.row_number().over(order_by=order).label("place")
-    return select(found, place).order_by(place).limit(limit).subquery("walked")
+        found = (
+            _after(_of(repository_id, query.digest), query, *_keys(tags, query.order)).limit(limit).subquery("found")
+        )
+    place = func.row_number().over(order_by=_in_order(found, query, found.c.phase)).label("place")
+    return select(found, place, _NO_END).order_by(place).limit(limit).subquery("walked")
 
 
-def _keys(found: Subquery, order: Order) -> list[ColumnElement[Any]]:
+def _filtered(dialect: str, repository_id: int, query: Query) -> Subquery:
+    """The next tags that match among WALK_MAX, and after them the one that the walk ended with, `is_end`, if it did.
+
+    Only names are looked at, in the index that has them in their order: a name costs a sixth of a row. What else is
+    known of a tag is looked up for those that match."""
+    keys = _keys(tags, query.order)
+    pieces = []
+    for phase, walk in enumerate(_walks(repository_id, query, select(tags.c.name, *keys))):
+        seen = walk.limit(WALK_MAX).subquery()
+        label = literal_column(str(phase), Integer).label("phase")
+        matching = select(label, _NO_END, seen.c.name).where(_matches(dialect, seen, query))
+        pieces.append(matching.order_by(*_in_order(seen, query)).limit(query.count + 1).subquery())
+        end = walk.offset(WALK_MAX - 1).limit(1).subquery()
+        pieces.append(select(label, literal_column("1", Integer).label("is_end"), end.c.name).subquery())
+    found = union_all(*map(select, pieces)).subquery("found")
+    place = func.row_number().over(order_by=_in_order(tags, query, found.c.phase, found.c.is_end)).label("place")
+    here = and_(tags.c.repository_id == repository_id, tags.c.name == found.c.name)
+    return _columns(select(place, found.c.is_end)).select_from(found.join(tags, here)).subquery("walked")
+
+
+def _walks(repository_id: int, query: Query, columns: Select[Any]) -> list[Select[Any]]:
+    """What a filter walks along, one after the other: by version those that have a key, then those that wait for it."""
+    if query.order is not Order.VERSION:
+        return [_after(_where(columns, repository_id, query.digest), query, *_keys(tags, query.order))]
+    start, is_waiting = _waiting(query)
+    here = columns.where(tags.c.repository_id == repository_id)
+    waiting = _after(here.where(tags.c.version_key.is_(None)), start)
+    keyed = here.where(tags.c.version_key.is_not(None))
+    return [waiting] if is_waiting else [_after(keyed, query, tags.c.version_key), waiting]
+
+
+def _in_order(found: Subquery | Table, query: Query, *first: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    return [*first, *(_directed(part, query) for part in (*_keys(found, query.order), found.c.name))]
+
+
+def _keys(found: Subquery | Table, order: Order) -> list[ColumnElement[Any]]:
+    """What an order goes by, but for the name."""
     if order is Order.NAME:
         return []
     return [found.c.updated_at if order is Order.PUSHED else found.c.version_key]
 
 
 def _of(repository_id: int, digest: Digest | None) -> Select[Any]:
-    query = _columns(select(literal_column("0", Integer).label("phase")))
+    return _where(_columns(select(literal_column("0", Integer).label("phase"))), repository_id, digest)
+
+
+def _where(query: Select[Any], repository_id: int, digest: Digest | None) -> Select[Any]:
     if digest is None:
         return query.where(tags.c.repository_id == repository_id)
     its = select(manifests.c.id).where(manifests.c.repository_id == repository_id, manifests.c.digest == digest.pack())
@@ -196,17 +260,22 @@ def _of(repository_id: int, digest: Digest | None) -> Select[Any]:
 
 def _by_version(repository_id: int, query: Query, limit: int) -> Subquery:
     """First those that have a key. Those that wait for one are found apart: engines do not agree where NULL sorts."""
-    after = query.after
-    everything = _of(repository_id, None)
     waiting = _columns(select(literal_column("1", Integer).label("phase")))
     waiting = waiting.where(tags.c.repository_id == repository_id, tags.c.version_key.is_(None))
-    is_waiting = after is not None and after.key is None
-    start = replace(query, after=Position(None, after.name) if after is not None and is_waiting else None)
+    start, is_waiting = _waiting(query)
     pieces = [_after(waiting, start).limit(limit).subquery("waiting")]
     if not is_waiting:
-        keyed = everything.where(tags.c.version_key.is_not(None))
+        keyed = _of(repository_id, None).where(tags.c.version_key.is_not(None))
         pieces.insert(0, _after(keyed, query, tags.c.version_key).limit(limit).subquery("keyed"))
     return union_all(*(select(piece) for piece in pieces)).subquery("found")
+
+
+def _waiting(query: Query) -> tuple[Query, bool]:
+    """Where those that wait for a key begin, and whether the page begins among them."""
+    after = query.after
+    if after is None or after.key is not None:
+        return replace(query, after=None), False
+    return query, True
 
 
 def _after(select_from: Select[Any], query: Query, *keys: ColumnElement[Any]) -> Select[Any]:
@@ -225,24 +294,15 @@ def _directed(part: ColumnElement[Any], query: Query) -> ColumnElement[Any]:
     return part.desc() if query.descending else part.asc()
 
 
-def _chosen(walked: Subquery, query: Query, limit: int) -> Subquery:
-    """Those that match, and the one that the walk ended with, before anything else is looked up about them."""
-    chosen = select(walked).where(or_(_matches(walked, query), walked.c.place == limit))
-    return chosen.order_by(walked.c.place).limit(query.count + 1).subquery("chosen")
-
-
-def _matches(walked: Subquery, query: Query) -> ColumnElement[bool]:
+def _matches(dialect: str, walked: Subquery, query: Query) -> ColumnElement[bool]:
     found: list[ColumnElement[bool]] = [true()]
     if query.name_part:
-        found.append(func.lower(walked.c.name).contains(query.name_part.lower(), autoescape=True))
+        # SQLite does not tell cases of ASCII apart, and tags have no other letters.
+        name = walked.c.name if dialect == "sqlite" else func.lower(walked.c.name)
+        found.append(name.contains(query.name_part.lower(), autoescape=True))
     if not query.with_fallback:
         found.append(or_(walked.c.name < "sha256-", walked.c.name >= "sha256."))
     return and_(*found)
-
-
-def _is_match(name: str, query: Query) -> bool:
-    is_fallback = "sha256-" <= name < "sha256."
-    return query.name_part.lower() in name.lower() and (query.with_fallback or not is_fallback)
 
 
 def _position(order: Order, row: Any) -> Position:
@@ -267,6 +327,7 @@ def _shown(connection: Connection, walked: Subquery) -> Select[Any]:
     return (
         select(
             walked.c.place,
+            walked.c.is_end,
             walked.c.name,
             walked.c.manifest_id,
             walked.c.version,
@@ -301,35 +362,38 @@ def _is_signed(connection: Connection) -> ColumnElement[bool]:
         )
         .exists()
     )
-    raw = func.substr(manifests.c.digest, 2)
-    is_postgresql = connection.dialect.name == "postgresql"
-    text = func.encode(raw, "hex") if is_postgresql else func.lower(func.hex(raw))
-    by_tag = (
-        select(_FALLBACK_TAG.c.name)
-        .where(
-            _FALLBACK_TAG.c.repository_id == manifests.c.repository_id,
-            _FALLBACK_TAG.c.name == literal("sha256-").concat(text).concat(".sig"),
-        )
-        .exists()
-    )
-    return or_(referrer, by_tag)
+    name = fallback_name(connection.dialect.name, manifests.c.digest, literal(".sig"))
+    is_its = and_(_FALLBACK_TAG.c.repository_id == manifests.c.repository_id, _FALLBACK_TAG.c.name == name)
+    return or_(referrer, select(_FALLBACK_TAG.c.name).where(is_its).exists())
 
 
-def _with_platforms(connection: Connection, rows: Any) -> list[Entry]:
-    parents = sorted({row.manifest_id for row in rows if is_index(row.media_type)})
-    parts = children(connection, parents, count=PLATFORMS_MAX) if parents else {}
-    return [_entry(row, parts.get(row.manifest_id)) for row in rows]
+def fallback_name(dialect: str, digest: ColumnElement[bytes], suffix: ColumnElement[str]) -> ColumnElement[str]:
+    """The tag that stands for a referrer, where clients cannot make one: `sha256-<hex>` and a suffix."""
+    raw = func.substr(digest, 2)
+    text = func.encode(raw, "hex") if dialect == "postgresql" else func.lower(func.hex(raw))
+    return literal("sha256-").concat(text).concat(suffix)
+
+
+def _with_platforms(connection: Connection, found: Any) -> list[Entry]:
+    parents = sorted({row.manifest_id for row in found if is_index(row.media_type)})
+    parts: dict[int, list[Platform]] = {}
+    if parents:
+        for row in connection.execute(parts_of(parents, count=PLATFORMS_MAX)):
+            parts.setdefault(row.number, []).append(part_of(row))
+    return [_entry(row, parts.get(row.manifest_id)) for row in found]
 
 
 def _entry(row: Any, parts: list[Platform] | None) -> Entry:
     digest = Digest.unpack(row.digest)
     if parts is None:
         names = json.loads(row.platforms) if row.platforms else []
-        parts = [Platform(name, digest, row.total_size) for name in names if not is_index(row.media_type)]
+        is_alone = not is_index(row.media_type)
+        parts = [Platform(row.manifest_id, name, digest, row.total_size) for name in names if is_alone]
     shown = parts[:PLATFORMS_MAX]
     images = tuple(part for part in shown if not part.is_attestation)
     return Entry(
         name=row.name,
+        manifest_id=row.manifest_id,
         digest=digest,
         media_type=row.media_type,
         artifact_type=row.artifact_type,
@@ -346,48 +410,38 @@ def _entry(row: Any, parts: list[Platform] | None) -> Entry:
     )
 
 
+PART: dict[str, ColumnElement[Any]] = {
+    "id": manifest_children.c.child_id,
+    "digest": manifest_children.c.digest,
+    "name": manifest_children.c.platform,
+    "text": manifests.c.platforms,
+    "size": manifests.c.total_size,
+}
+"""What is read of a part of an index."""
 _BEYOND = manifest_children.alias("beyond")
 _PARENT = manifests.alias("parent")
-_FIRST_BEYOND = (
-    select(_BEYOND.c.digest)
-    .where(_BEYOND.c.parent_id == _PARENT.c.id)
-    .order_by(_BEYOND.c.digest)
-    .offset(bindparam("parts", type_=BigInteger))
-    .limit(1)
-    .scalar_subquery()
-)
-# Limits that cut nothing off tell planners to work this out once for each parent, and that there are few.
-_PARENTS = (
-    select(_PARENT.c.id, func.coalesce(_FIRST_BEYOND, literal(_AFTER_ALL, LargeBinary())).label("end"))
-    .where(_PARENT.c.id.in_(bindparam("parents", expanding=True)))
-    .limit(bindparam("parent_count"))
-    .subquery("parents")
-)
-_CHILDREN = (
-    select(
-        manifest_children.c.parent_id,
-        manifest_children.c.digest,
-        manifest_children.c.platform,
-        manifests.c.platforms,
-        manifests.c.total_size,
-    )
-    .select_from(_PARENTS)
-    .join(
-        manifest_children,
-        and_(manifest_children.c.parent_id == _PARENTS.c.id, manifest_children.c.digest < _PARENTS.c.end),
-    )
-    .outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
-    .order_by(manifest_children.c.parent_id, manifest_children.c.digest)
-    .limit(bindparam("row_count"))
-)
 
 
-def children(connection: Connection, parents: list[int], *, count: int) -> dict[int, list[Platform]]:
-    """The parts of indexes, by the index's id: at most `count` each, and one more that says that there are more."""
-    found: dict[int, list[Platform]] = {}
-    rows = (count + 1) * len(parents)
-    wanted = {"parents": parents, "parts": count + 1, "parent_count": len(parents), "row_count": rows}
-    for row in connection.execute(_CHILDREN, wanted):
-        name = row.platform or next(iter(json.loads(row.platforms or "[]")), None)
-        found.setdefault(row.parent_id, []).append(Platform(name, Digest.unpack(row.digest), row.total_size))
-    return found
+def parts_of(parents: list[int], *, count: int) -> Select[Any]:
+    """Selects rows of the parts of indexes, whose ids are their `number`: at most `count` of each, and one more that
+    says that there are more."""
+    beyond = select(_BEYOND.c.digest).where(_BEYOND.c.parent_id == _PARENT.c.id).order_by(_BEYOND.c.digest)
+    end = func.coalesce(beyond.offset(count + 1).limit(1).scalar_subquery(), literal(_AFTER_ALL, LargeBinary()))
+    # Limits that cut nothing off tell planners to work this out once for each parent, and that there are few.
+    some = select(_PARENT.c.id, end.label("end")).where(_PARENT.c.id.in_(parents)).limit(len(parents)).subquery("some")
+    here = and_(manifest_children.c.parent_id == some.c.id, manifest_children.c.digest < some.c.end)
+    found = rows("part", number=manifest_children.c.parent_id, **PART)
+    found = found.select_from(some).join(manifest_children, here)
+    found = found.outerjoin(manifests, manifests.c.id == manifest_children.c.child_id)
+    in_order = found.order_by(manifest_children.c.parent_id, manifest_children.c.digest)
+    return in_order.limit((count + 1) * len(parents))
+
+
+def part_of(row: Any) -> Platform:
+    """What a row says of a part."""
+    return _platform(row.id, row.digest, row.name, row.text, row.size)
+
+
+def _platform(part_id: int | None, digest: bytes, given: str | None, own: str | None, size: int | None) -> Platform:
+    """The platform is the one that the index gives to the part, else the first of its own (JSON)."""
+    return Platform(part_id, given or next(iter(json.loads(own or "[]")), None), Digest.unpack(digest), size)

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, String, bindparam, delete, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from registry.metadata import given
+from registry.metadata.insert import insert_in
 from registry.metadata.schema import traffic
 
 HOUR, DAY = 1, 24
@@ -46,11 +46,10 @@ def add(connection: Connection, counted: Mapping[tuple[str, int], int]) -> None:
 @cache
 def _insert(dialect: str) -> Any:
     counted = given.rows(dialect, "counted", name=String, hours=BigInteger, begins=BigInteger, value=BigInteger)
-    engine = postgresql if dialect == "postgresql" else sqlite
     columns = ("name", "hours", "begins", "value")
     # Grouped, so that SQLite does not take the ON below for one of a join.
     rows = select(counted).group_by(*counted.c).order_by(*counted.c[:3])
-    insert = engine.insert(traffic).from_select(columns, rows)
+    insert = insert_in(dialect, traffic).from_select(columns, rows)
     return insert.on_conflict_do_update(
         index_elements=columns[:3], set_={"value": traffic.c.value + insert.excluded.value}
     )

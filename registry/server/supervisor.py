@@ -130,6 +130,7 @@ def supervise(crew: Crew, count: int, listeners: Sequence[socket.socket], *, sto
     # What is there now stays: looking through it again in each worker would copy all of its memory.
     gc.collect()
     gc.freeze()
+    gc.enable()
     with _signals() as signals:
         return _Supervisor(crew, count, listeners, signals, stop_limit_s).run()
 

@@ -15,9 +15,11 @@ from registry.metadata import artifacts, manifest_details, referrer_tree, tag_ch
 from registry.metadata.artifacts import Artifact
 from registry.metadata.artifacts import Query as ArtifactQuery
 from registry.metadata.database import Connection, Database
+from registry.metadata.manifest_details import Known
+from registry.metadata.referrer_tree import Walk
 from registry.metadata.tag_changes import TagChange
 from registry.metadata.tag_list import Entry, Order, Page, Platform, Position, Query
-from registry.services.manifest_view import Known, ManifestView, view, with_config
+from registry.services.manifest_view import ManifestView, view, with_config
 from registry.services.referrer_view import Referrers, tree
 
 __all__ = [
@@ -55,6 +57,29 @@ class ChangePage:
 
     changes: list[TagChange]
     next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A manifest with the tree of what refers to it."""
+
+    manifest: ManifestView
+    referrers: Referrers
+
+
+Choose = Callable[[Entry], Platform | None]
+"""Which part of an index to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagLook:
+    """A tag, with the tree of what refers to it. `manifest`: the one that it points to, or the part of it, which is
+    None where the repository does not hold that."""
+
+    entry: Entry
+    part: Platform | None
+    manifest: ManifestView | None
+    referrers: Referrers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +132,14 @@ class Contents:
             raise ManifestUnknown("no such manifest", reference=str(reference))
         return found
 
+    async def digest(self, access: RepositoryAccess, reference: Reference) -> Digest:
+        """The digest of a manifest. Raises ManifestUnknown."""
+        repository_id = existing(access)
+        found = await self.database.read(lambda connection: artifacts.digest_of(connection, repository_id, reference))
+        if found is None:
+            raise ManifestUnknown("no such manifest", reference=str(reference))
+        return found
+
     async def history(self, access: RepositoryAccess, tag: Tag | None, *, before: int | None, count: int) -> ChangePage:
         """The changes of a tag, also of one that is gone, or of all tags, newest first. Empty for a tag that never
         was."""
@@ -127,18 +160,52 @@ class Contents:
         """A manifest with its parts, what leads to it, and what its config says, as far as that can be read. Raises
         ManifestUnknown."""
         repository_id = existing(access)
-        known = await self.database.read(lambda connection: _known(connection, repository_id, reference))
-        found = await _inline_if_small(len(known.row.payload), lambda: view(known))
-        content = await self._config(known, found)
-        if content is None:
-            return found
-        return await _inline_if_small(len(content), lambda: with_config(found, content))
+
+        def read(connection: Connection) -> Known:
+            return manifest_details.known(connection, _manifest_id(connection, repository_id, reference))
+
+        return await self._view(await self.database.read(read))
+
+    async def look(self, access: RepositoryAccess, digest: Digest) -> Look:
+        """What a page shows of a manifest. Raises ManifestUnknown."""
+        repository_id = existing(access)
+
+        def read(connection: Connection) -> tuple[Known | None, Walk]:
+            manifest_id = _manifest_id(connection, repository_id, Reference(digest=digest))
+            return manifest_details.look(connection, repository_id, manifest_id, digest)
+
+        known, walk = await self.database.read(read)
+        assert known is not None
+        return Look(await self._view(known), tree(digest, walk))
+
+    async def look_at_tag(self, access: RepositoryAccess, tag: Tag, choose: Choose) -> TagLook:
+        """What a page shows of a tag: of an index the part that is chosen, if any. Raises ManifestUnknown."""
+        repository_id = existing(access)
+
+        def read(connection: Connection) -> tuple[Entry, Platform | None, tuple[Known | None, Walk]]:
+            entry = tag_list.get(connection, repository_id, tag)
+            if entry is None:
+                raise ManifestUnknown("no such tag", reference=tag)
+            part = choose(entry)
+            shown = entry.manifest_id if part is None else part.id
+            return entry, part, manifest_details.look(connection, repository_id, shown, entry.digest)
+
+        entry, part, (known, walk) = await self.database.read(read)
+        shown = None if known is None else await self._view(known)
+        return TagLook(entry, part, shown, tree(entry.digest, walk))
 
     async def referrers(self, access: RepositoryAccess, subject: Digest) -> Referrers:
         """What refers to a manifest, directly or not; empty where nothing does, or there is none."""
         repository_id = existing(access)
         found = await self.database.read(lambda connection: referrer_tree.walk(connection, repository_id, subject))
         return tree(subject, found)
+
+    async def _view(self, known: Known) -> ManifestView:
+        found = await _inline_if_small(len(known.row.payload), lambda: view(known))
+        content = await self._config(known, found)
+        if content is None:
+            return found
+        return await _inline_if_small(len(content), lambda: with_config(found, content))
 
     async def _config(self, known: Known, found: ManifestView) -> bytes | None:
         """The config's bytes; None where they cannot be had, are too many, or are not those that were pushed."""
@@ -160,11 +227,11 @@ class Contents:
         return content if Digest.of(content, blob.digest.algorithm) == blob.digest else None
 
 
-def _known(connection: Connection, repository_id: int, reference: Reference) -> Known:
-    row = manifest_details.find(connection, repository_id, reference)
-    if row is None:
+def _manifest_id(connection: Connection, repository_id: int, reference: Reference) -> int:
+    found = manifest_details.find(connection, repository_id, reference)
+    if found is None:
         raise ManifestUnknown("no such manifest", reference=str(reference))
-    return Known(row, manifest_details.named(connection, row.id), manifest_details.pieces(connection, row.id))
+    return found
 
 
 async def _inline_if_small(size: int, work: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from registry.core.errors import DigestInvalid
 from registry.core.image_config import Chart, ImageConfig
 from registry.core.limits import SHOWN_PARTS_MAX, SHOWN_TEXT_MAX_BYTES
 from registry.core.manifest import DOCKER_CONFIG, OCI_CONFIG
-from registry.metadata.manifest_details import Blob, Named, Pieces, Row
+from registry.metadata.manifest_details import Blob, Known, Named, Pieces
 
 _ATTESTED = "vnd.docker.reference.digest"
 """The annotation by which BuildKit says what an attestation is about."""
@@ -94,15 +94,6 @@ class ManifestView:
     is_cut: bool
     text: str | None
     """Its own bytes, if they are not too many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What SQL knows of a manifest."""
-
-    row: Row
-    named: Named
-    pieces: Pieces
 
 
 def view(known: Known) -> ManifestView:

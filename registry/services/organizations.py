@@ -257,8 +257,10 @@ def _team(connection: Connection, organization: str, team: str) -> int:
 
 
 def _member(connection: Connection, group: Account, name: str) -> Member:
-    found = accounts.member(connection, group.id, existing(connection, name).id)
+    found = accounts.member_named(connection, group.id, name)
     if found is None:
+        # Nobody at all, or somebody else?
+        existing(connection, name)
         raise AccountUnknown(f"{name} is no member of {group.name}")
     return found
 

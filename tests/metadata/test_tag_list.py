@@ -29,6 +29,7 @@ PAGE = 100
 STATEMENTS_MAX = 2
 """And one more, for the number of tags."""
 PARTS = 3
+SUBJECT = Digest.of(b"referred to")
 TAGS_EACH = 2
 
 
@@ -40,7 +41,7 @@ def fill(connection: Connection, count: int) -> None:
         {"id": n, "digest": Digest.of(b"i%d" % n).pack(), "media_type": OCI_INDEX, **row}
         for n in range(count // TAGS_EACH)
     ]
-    subject = Digest.of(b"referred to").pack()
+    subject = SUBJECT.pack()
     referrers = [
         {"digest": Digest.of(b"r%d" % n).pack(), "media_type": OCI_MANIFEST, "subject_digest": subject, **row}
         for n in range(count + 100)
@@ -110,9 +111,9 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "of a digest": page(digest=Digest.of(b"i7")),
     "one": lambda connection: tag_list.get(connection, 1, "1.7"),
     "a manifest": lambda connection: manifest_details.find(connection, 1, Reference(tag=Tag("1.7"))),
-    "what leads to it": lambda connection: manifest_details.named(connection, 3),
-    "what it is made of": lambda connection: manifest_details.pieces(connection, 3),
-    "referrers": lambda connection: referrer_tree.walk(connection, 1, Digest.of(b"referred to")),
+    "a manifest with referrers": lambda connection: manifest_details.look(connection, 1, 3, SUBJECT),
+    "a manifest and its pieces": lambda connection: manifest_details.known(connection, 3),
+    "referrers": lambda connection: referrer_tree.walk(connection, 1, SUBJECT),
     "history of one": lambda connection: tag_changes.of_tag(connection, 1, "1.7", before=None, count=PAGE),
     "history": lambda connection: tag_changes.of_repository(connection, 1, before=None, count=PAGE),
 }

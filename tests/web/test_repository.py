@@ -10,7 +10,6 @@ from tests.web.test_explore import STATEMENTS_MAX
 
 pytestmark = pytest.mark.anyio
 WEB = "/r/acme/web"
-MANIFEST_STATEMENTS_MAX = 8
 """Of the page of one image, which shows an index, a part of it, its config and what is attached: as many whatever is
 there."""
 
@@ -492,4 +491,4 @@ class TestCost:
         """As many whatever it holds."""
         for path in (f"{WEB}/-/tags/latest", f"{WEB}/-/tags/1.0.0", "/r/acme/charts/site/-/tags/1.0.0"):
             statements = await pages.cost(path)
-            assert len(statements) <= MANIFEST_STATEMENTS_MAX, "\n\n".join(statements)
+            assert len(statements) <= STATEMENTS_MAX, "\n\n".join(statements)

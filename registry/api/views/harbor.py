@@ -66,7 +66,7 @@ async def get_project(services: ViewServices, visit: Visit) -> Answer:
     """One namespace."""
     name = AccountName.parse(visit.names["namespace"])
     found = await services.browse.namespace(visit.caller.principal, name, with_numbers=True)
-    wanted = RepositoriesQuery(namespace=name, count=1)
+    wanted = RepositoriesQuery(namespace=name, count=1, with_facets=False)
     is_public = bool((await services.browse.repositories(EVERYBODY, wanted)).entries)
     return json_answer(200, {**_project(found.namespace, is_public), "repo_count": found.repository_count})
 
@@ -122,14 +122,14 @@ async def get_artifact(services: ViewServices, visit: Visit) -> Answer:
 async def list_tags(services: ViewServices, visit: Visit) -> Answer:
     """The tags on an artifact, by name."""
     request, asked = visit.request, Asked.of(visit.request)
-    artifact = await services.contents.artifact(visit.access, visit.reference)
+    digest = await services.contents.digest(visit.access, visit.reference)
     after = None if asked.cursor is None else Position(None, cursors.read(asked.cursor, tuple[str])[0])
-    query = Query(digest=artifact.digest, after=after, count=asked.start + asked.size)
+    query = Query(digest=digest, after=after, count=asked.start + asked.size)
     found = (await services.contents.tags(visit.access, query)).page
     shown = found.entries[asked.start :]
     position = None if found.next_after is None else (found.next_after.name,)
     total = asked.start + len(shown) + (position is not None)
-    return _answer(request, asked, [_tag(visit, artifact.id, one) for one in shown], (total, position))
+    return _answer(request, asked, [_tag(visit, one.manifest_id, one) for one in shown], (total, position))
 
 
 async def search(services: ViewServices, visit: Visit) -> Answer:

@@ -1,7 +1,6 @@
 """One tag or manifest: its platforms, layers, configuration, what is attached to it, and its own bytes."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from registry.core.artifacts import Sort, sort_of
 from registry.core.digest import Digest
 from registry.core.errors import ManifestUnknown
 from registry.core.names import Reference
-from registry.services.contents import Platform
+from registry.services.contents import Entry, Platform
 from registry.services.manifest_view import ManifestView
 
 HISTORY_ROWS = 1
@@ -43,33 +42,34 @@ async def get_tag(services: WebServices, visit: Visit, view: View) -> Answer:
     frame = await framed(services, visit, "tags")
     if (elsewhere := moved(services, visit, view, frame)) is not None:
         return elsewhere
+    asked = Asked.of(view).text("digest")
     try:
-        entry = await services.hub.contents.tag(visit.access, tag)
+        found = await services.hub.contents.look_at_tag(visit.access, tag, lambda entry: _chosen(entry, asked))
     except ManifestUnknown:
         return await _lost(services, visit, view, frame)
-    parts = [part for part in entry.platforms if part.digest != entry.digest]
-    chosen = _chosen(parts, Asked.of(view).text("digest"))
-    digest = entry.digest if chosen is None else chosen.digest
-    shown = None
-    if chosen is None or chosen.size is not None:
-        shown = await services.hub.contents.manifest(visit.access, Reference(digest=digest))
-    referrers = await services.hub.contents.referrers(visit.access, entry.digest)
+    entry, shown = found.entry, found.manifest
     values = {
         "tag": tag,
         "entry": entry,
-        "sort": sort_of(entry.media_type, entry.artifact_type) if shown is None or chosen else shown.sort,
+        "sort": sort_of(entry.media_type, entry.artifact_type) if shown is None or found.part else shown.sort,
         "digest": entry.digest,
-        "choices": [Choice(part, view.link(digest=str(part.digest)), part is chosen) for part in parts],
+        "choices": [Choice(part, view.link(digest=str(part.digest)), part is found.part) for part in _parts(entry)],
         "is_signed": entry.is_signed,
         **_described(frame, shown, entry.digest),
-        "referrers": referrers,
+        "referrers": found.referrers,
     }
     return _page(services, view, frame, values)
 
 
-def _chosen(parts: Sequence[Platform], asked: str) -> Platform | None:
+def _parts(entry: Entry) -> list[Platform]:
+    """The parts of an index; an image has none."""
+    return [part for part in entry.platforms if part.digest != entry.digest]
+
+
+def _chosen(entry: Entry, asked: str) -> Platform | None:
     """The part that is asked for, else the one that most people want."""
-    held = [part for part in parts if part.size is not None] or list(parts)
+    parts = _parts(entry)
+    held = [part for part in parts if part.id is not None] or parts
     usual = [part for part in held if part.name == _FIRST] or held
     return next((part for part in parts if str(part.digest) == asked), usual[0] if usual else None)
 
@@ -81,20 +81,19 @@ async def get_manifest(services: WebServices, visit: Visit, view: View) -> Answe
     if (elsewhere := moved(services, visit, view, frame)) is not None:
         return elsewhere
     try:
-        shown = await services.hub.contents.manifest(visit.access, Reference(digest=digest))
+        found = await services.hub.contents.look(visit.access, digest)
     except ManifestUnknown:
         lost = {"frame": frame, "tag": None, "digest": str(digest), "past": None, "again": None}
         return services.pages.render(view, "lost_tag.html", lost, status=404)
-    referrers = await services.hub.contents.referrers(visit.access, digest)
     values = {
         "tag": None,
         "entry": None,
-        "sort": shown.sort,
+        "sort": found.manifest.sort,
         "digest": digest,
         "choices": [],
-        "is_signed": any(one.sort is Sort.SIGNATURE for one in referrers.referrers),
-        **_described(frame, shown, digest),
-        "referrers": referrers,
+        "is_signed": any(one.sort is Sort.SIGNATURE for one in found.referrers.referrers),
+        **_described(frame, found.manifest, digest),
+        "referrers": found.referrers,
     }
     return _page(services, view, frame, values)
 
