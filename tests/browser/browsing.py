@@ -53,9 +53,10 @@ class Window:
     dialogs: list[str] = field(default_factory=list)
     """What `alert` and its like said; nothing of ours uses them."""
 
-    def go(self, path: str) -> None:
-        """Load a page of the registry."""
-        self.page.goto(f"{self.url}{path}", wait_until="load")
+    def go(self, path: str) -> int:
+        """Load a page of the registry; the status of its answer."""
+        answer = self.page.goto(f"{self.url}{path}", wait_until="load")
+        return 0 if answer is None else answer.status
 
     def require_clean(self) -> None:
         """Nothing was logged, nobody else was asked, no dialog of a script was seen."""

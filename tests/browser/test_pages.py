@@ -8,8 +8,23 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.browsing import Window, browser, window
 from tests.running import Registry
-from tests.web.screenshots import Picture, filled_registry, pictures, sign_in
+from tests.web.screenshots import Picture, filled_registry, pictures, show, sign_in
 
+BEYOND = """() => {
+  const main = document.querySelector("main");
+  const style = getComputedStyle(main);
+  const box = main.getBoundingClientRect();
+  const [left, right] = [box.left + parseFloat(style.paddingLeft) - 1, box.right - parseFloat(style.paddingRight) + 1];
+  const clips = (one) => getComputedStyle(one).overflowX !== "visible";
+  const scrolls = (one) => one && one !== main && (clips(one) || scrolls(one.parentElement));
+  const floats = "dialog, .menu-panel, .tabs, .side, svg, .visually-hidden";
+  return [...main.querySelectorAll("*")].filter((one) => {
+    const at = one.getBoundingClientRect();
+    if (!at.width || !at.height || one.closest(floats)) return false;
+    return (at.right > right || at.left < left) && !scrolls(one.parentElement);
+  }).slice(0, 3).map((one) => one.outerHTML.slice(0, 120));
+}"""
+"""What stands out of the column of the page, and of nothing that can be scrolled."""
 LOOKS = [(1280, "light"), (390, "dark")]
 
 
@@ -23,11 +38,12 @@ def chrome() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, list[Picture]]]:
     """A registry with content, and what there is to see."""
-    with filled_registry(tmp_path_factory.mktemp("pictures")) as (registry, digest):
-        yield registry, pictures(digest)
+    with filled_registry(tmp_path_factory.mktemp("pictures")) as (registry, names):
+        yield registry, pictures(names)
 
 
-@pytest.mark.parametrize("who", ["", "ada", "admin"])
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("who", ["", "ada", "ben", "chen", "admin"])
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_page_is_clean(
     chrome: Browser, filled: tuple[Registry, list[Picture]], who: str, width: int, scheme: str
@@ -40,10 +56,9 @@ def test_every_page_is_clean(
             sign_in(seen, who)
         for one in found:
             if one.who == who and one.language == "en":
-                seen.go(one.path)
-                if one.act is not None:
-                    one.act(seen.page)
-                problems += [f"{one.name}: {text}" for text in _problems(seen, width)]
+                status = show(seen, one)
+                found_here = _problems(seen, width) + ([f"is {status}"] if status != one.status else [])
+                problems += [f"{one.name}: {text}" for text in found_here]
         seen.require_clean()
     assert not problems, "\n".join(problems)
 
@@ -52,6 +67,7 @@ def _problems(seen: Window, width: int) -> list[str]:
     found = seen.serious_problems()
     if seen.page.evaluate("document.documentElement.scrollWidth") > width:
         found.append("wider than the window")
+    found += [f"lies beyond the page: {text}" for text in seen.page.evaluate(BEYOND)]
     if not seen.page.title():
         found.append("no title")
     return found
