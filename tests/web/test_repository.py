@@ -200,7 +200,7 @@ class TestDeletion:
         """The dry run changes nothing; the deed takes the tags alone."""
         form = {"tag": ["2.1", "1.0.0", "1.0.0-alpine"]}
         asked = await desk.refused(f"{WEB}/-/delete-tags", "ben", 200, **form)
-        assert "Delete 3 tags?" in asked and "2, 2.1.0, latest has the same digest" in asked
+        assert "Delete 3 tags?" in asked and "2, 2.1.0, latest have the same digest" in asked
         assert "No tag leads to this image any more." in asked
         assert len(tags(await desk.get(f"{WEB}/-/tags"))) == 31
         lost = await digest_of(desk, "1.0.0")

@@ -4,7 +4,7 @@ from registry.api.hub.gate import Visit
 from registry.api.responses import Answer
 from registry.api.web.inside import ORGANIZATION
 from registry.api.web.lists import PAGE_ROWS, asked, next_page
-from registry.api.web.news import told
+from registry.api.web.news import disabled_now, told
 from registry.api.web.refusals import NOTHING_WRONG, Refusal, refusal, tried
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
@@ -59,7 +59,7 @@ async def post_disabled(services: WebServices, visit: Visit, view: View) -> Answ
     """Disable one, or enable it again."""
     name, is_disabled = visit.names["account"], visit.body.text("disabled") == "yes"
     await services.hub.accounts.set_disabled(name, visit.permit, is_disabled=is_disabled)
-    return told(services, view, PATH, services.pages.texts(view).gettext("Done."))
+    return told(services, view, PATH, disabled_now(services.pages.texts(view), name, is_disabled=is_disabled))
 
 
 ROUTES = (

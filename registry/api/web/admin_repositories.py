@@ -9,10 +9,11 @@ from registry.api.web.explore import paged
 from registry.api.web.forms import Form
 from registry.api.web.languages import Catalogue
 from registry.api.web.narrowing import address, choices, narrowed, wanted
+from registry.api.web.news import told
 from registry.api.web.refusals import NOTHING_WRONG, Refusal, wrong
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
-from registry.api.web.view import View
+from registry.api.web.view import FlashKind, View
 from registry.core.access import Action, Visibility
 from registry.core.errors import FieldInvalid
 from registry.services.bulk import Outcome
@@ -68,7 +69,8 @@ async def post_choice(services: WebServices, visit: Visit, view: View) -> Answer
     """What would become of those that were chosen: nothing is changed yet."""
     choice = Choice.of(visit.body)
     if not choice.names:
-        return services.pages.redirect(view, PATH)
+        text = services.pages.texts(view).gettext("No repository was chosen.")
+        return told(services, view, PATH, text, FlashKind.WARNING)
     return await _question(services, view, choice)
 
 

@@ -7,7 +7,7 @@ from registry.api.hub.gate import Visit
 from registry.api.responses import Answer
 from registry.api.web.forms import Form
 from registry.api.web.lists import PAGE_ROWS, asked, next_page
-from registry.api.web.news import told
+from registry.api.web.news import disabled_now, told
 from registry.api.web.questions import Question, ask, unconfirmed
 from registry.api.web.refusals import NOTHING_WRONG, Refusal, refusal, tried
 from registry.api.web.services import WebServices
@@ -108,7 +108,9 @@ async def post_admin(services: WebServices, visit: Visit, view: View) -> Answer:
     is_admin = visit.body.text("admin") == "yes"
     name = visit.names["account"]
     found = await tried(services.hub.accounts.set_admin(name, visit.permit, is_admin=is_admin))
-    return await _done(services, visit, view, found)
+    say = services.pages.texts(view)
+    text = say.gettext("%(name)s is an admin now.") if is_admin else say.gettext("%(name)s is no admin any more.")
+    return await _done(services, visit, view, found, text % {"name": name})
 
 
 async def post_disabled(services: WebServices, visit: Visit, view: View) -> Answer:
@@ -116,7 +118,8 @@ async def post_disabled(services: WebServices, visit: Visit, view: View) -> Answ
     is_disabled = visit.body.text("disabled") == "yes"
     name = visit.names["account"]
     found = await tried(services.hub.accounts.set_disabled(name, visit.permit, is_disabled=is_disabled))
-    return await _done(services, visit, view, found)
+    text = disabled_now(services.pages.texts(view), name, is_disabled=is_disabled)
+    return await _done(services, visit, view, found, text)
 
 
 async def post_password(services: WebServices, visit: Visit, view: View) -> Answer:
@@ -128,14 +131,18 @@ async def post_password(services: WebServices, visit: Visit, view: View) -> Answ
 
 async def post_sign_out(services: WebServices, visit: Visit, view: View) -> Answer:
     """End its sessions."""
-    found = await tried(services.hub.accounts.sign_out(visit.names["account"], visit.permit))
-    return await _done(services, visit, view, found)
+    name = visit.names["account"]
+    found = await tried(services.hub.accounts.sign_out(name, visit.permit))
+    text = services.pages.texts(view).gettext("%(name)s is signed out everywhere.")
+    return await _done(services, visit, view, found, text % {"name": name})
 
 
 async def post_factor_off(services: WebServices, visit: Visit, view: View) -> Answer:
     """Take the second factor off it."""
-    found = await tried(services.hub.accounts.take_off_second_factor(visit.names["account"], visit.permit))
-    return await _done(services, visit, view, found)
+    name = visit.names["account"]
+    found = await tried(services.hub.accounts.take_off_second_factor(name, visit.permit))
+    text = services.pages.texts(view).gettext("%(name)s has no second factor any more.")
+    return await _done(services, visit, view, found, text % {"name": name})
 
 
 async def get_question(services: WebServices, visit: Visit, view: View) -> Answer:
@@ -162,11 +169,10 @@ async def post_delete(services: WebServices, visit: Visit, view: View) -> Answer
     return told(services, view, PATH, say.gettext("%(name)s is gone.") % {"name": name})
 
 
-async def _done(services: WebServices, visit: Visit, view: View, found: object) -> Answer:
-    say = services.pages.texts(view)
+async def _done(services: WebServices, visit: Visit, view: View, found: object, text: str) -> Answer:
     if isinstance(found, RegistryError):
-        return await _user(services, visit, view, refusal(say, found))
-    return told(services, view, f"{PATH}/{visit.names['account']}", say.gettext("Done."))
+        return await _user(services, visit, view, refusal(services.pages.texts(view), found))
+    return told(services, view, f"{PATH}/{visit.names['account']}", text)
 
 
 def _questions(services: WebServices, view: View, name: str) -> tuple[Question, ...]:

@@ -68,7 +68,7 @@ class Formats:
         """Day and month, for an axis."""
         at = _moment(at_ms)
         if self.catalogue.language.code == "zh-CN":
-            return f"{at.month}月{at.day}日"
+            return f"{at.month}/{at.day}"
         return f"{at.day} {_MONTHS[at.month - 1]}"
 
     def clock(self, at_ms: int) -> str:

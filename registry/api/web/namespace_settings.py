@@ -75,6 +75,7 @@ async def _deletion(
             (contents.teams, say.ngettext("%(count)s team", "%(count)s teams", contents.teams)),
             (contents.robots, say.ngettext("%(count)s robot", "%(count)s robots", contents.robots)),
         )
+        if count
     )
     question = _question(services, view, frame, items)
     asked_again = unconfirmed(services, visit, view, question) if again else None

@@ -157,6 +157,7 @@ class Pages:
         )
         environment.filters.update({**self._filters(), "initials": initials, "hue": hue})
         environment.filters["sorts"] = _sorts
+        environment.filters["exact"] = _exact
         self._speak(environment)
         return environment
 
@@ -234,6 +235,11 @@ def _time(at_ms: int, text: str, formats: Formats) -> Markup:
 def _sorts(artifact_types: Iterable[str]) -> list[Sort]:
     """What artifacts of these types are to people, each once."""
     return list(dict.fromkeys(sort_of("", artifact_type) for artifact_type in artifact_types))
+
+
+def _exact(platforms: Sequence[str]) -> list[str]:
+    """Platforms without those that another one says more exactly: `linux/arm` beside `linux/arm/v7` is for searches."""
+    return [name for name in platforms if not any(other.startswith(f"{name}/") for other in platforms)]
 
 
 def _reason(status: int) -> str:

@@ -4,6 +4,7 @@ A drawing over time is 100 by 100 and is stretched to its place, so its labels a
 `<title>` where the pointer is, and every chart has its numbers as a table too.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -191,14 +192,15 @@ def _places(count: int) -> list[float]:
 
 
 def _path(places: list[float], values: Sequence[float | None], top: float) -> str:
-    """A line with gaps where nothing is known."""
+    """A line with gaps where nothing is known, and a dot where nothing is known on either side."""
     found: list[str] = []
     is_down = False
     for x, value in zip(places, values, strict=True):
         if value is not None:
             found.append(f"{'L' if is_down else 'M'}{x:g} {_height(value, top):g}")
         is_down = value is not None
-    return "".join(found)
+    # A point alone is a line of no length, whose round ends are seen.
+    return re.sub(r"(M[^ML]+)(?=M|$)", r"\1h0", "".join(found))
 
 
 def _area(places: list[float], values: Sequence[float | None], top: float) -> str:

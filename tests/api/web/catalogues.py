@@ -47,7 +47,9 @@ def update(language: Language) -> int:
     old, new = translated(language), Catalog(locale=language.code.replace("-", "_"), fuzzy=False)
     for message in texts_of(said()):
         known = old.get(message.id, message.context)
-        new.add(message.id, known.string if known is not None else "", context=message.context)
+        # A text that has got a plural since has to be said anew.
+        is_known = known is not None and known.pluralizable == message.pluralizable
+        new.add(message.id, known.string if known is not None and is_known else None, context=message.context)
     written = BytesIO()
     write_po(written, new, width=0, sort_output=True, omit_header=True)
     head = f'{HEADER}msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\n'

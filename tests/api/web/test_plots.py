@@ -21,9 +21,9 @@ def test_scales(largest: float) -> None:
 
 
 def test_lines_with_gaps() -> None:
-    """Where nothing is known there is no line; a single series has its area."""
+    """Where nothing is known there is no line, a point alone is a dot; a single series has its area."""
     chart = lines("x", DAYS[:4], [Series("a", [0, None, 4, 2])])
-    assert chart.lines == ("M0 100M66.67 0L100 50",)
+    assert chart.lines == ("M0 100h0M66.67 0L100 50",)
     assert chart.areas == ("M0 100L0 100L66.67 0L100 50L100 100Z",)
     assert lines("x", DAYS[:4], [Series("a", [None] * 4), Series("b", [1] * 4)]).areas == ()
     assert lines("x", [], [Series("a", [])]).lines == ("",)

@@ -122,7 +122,7 @@ class TestUsers:
         """Its sessions end, and it signs in again after that."""
         user, reader = browsers("sleeper"), browsers("admin")
         reader.get("/admin/users/sleeper").says("Firefox · Linux")
-        reader.send("/admin/users/sleeper/disabled", {"disabled": "yes"}).says("Done")
+        reader.send("/admin/users/sleeper/disabled", {"disabled": "yes"}).says("sleeper is disabled now.")
         wait_until(lambda: user.http.get("/settings").status_code == 303, what="the end of the session")
         user.get("/settings")
         user.send("/sign-in", name="sleeper", password=PASSWORD, status=403)

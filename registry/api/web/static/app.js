@@ -193,6 +193,8 @@
   });
 
   document.addEventListener("focusin", (event) => {
+    // Who goes on by Tab leaves a menu, which else would lie over what comes next.
+    closeMenus(event.target);
     const search = event.target.closest("[data-typeahead]");
     if (search) showSuggestions(search);
   });
@@ -214,7 +216,7 @@
   reveal();
   openTarget();
   /* On a phone the tab that is open may lie beside the screen. */
-  all(".tabs [aria-current]").forEach((tab) => tab.scrollIntoView({ block: "nearest", inline: "center" }));
+  all(".tabs [aria-current], .side [aria-current]").forEach((tab) => tab.scrollIntoView({ block: "nearest", inline: "center" }));
   all("[data-select]").forEach(countChosen);
   all("dialog[data-open]").forEach((dialog) => dialog.showModal());
 })();
