@@ -17,6 +17,8 @@ from registry.core.limits import LIST_PAGE_MAX, SEARCH_MAX_CHARS
 from registry.core.names import AccountName
 from registry.core.search import SearchText
 from registry.core.shelf import ListedNamespace, ListedRepository, Order, RepositoriesQuery
+from registry.services import administration
+from registry.services.repositories import Settings
 
 NAMESPACE_PATTERN = "^[a-z0-9._-]*$"
 SUGGESTIONS_MAX = 10
@@ -177,9 +179,11 @@ async def list_repositories(services: HubServices, visit: Visit) -> Answer:
 
 
 async def get_repository(services: HubServices, visit: Visit) -> Answer:
-    """One repository, as lists show it."""
-    found = await services.browse.repository(visit.caller.principal, visit.access)
-    return answers.one(_shown(found.repository))
+    """One repository, as lists show it. Its ETag is good for `If-Match` as long as its settings are the same."""
+    found = (await services.browse.repository(visit.caller.principal, visit.access)).repository
+    shown = _shown(found)
+    settings = administration.version(Settings(found.name, found.description, found.visibility))
+    return answers.one(shown, version=f"{settings}~{answers.fingerprint(shown)}")
 
 
 async def list_namespaces(services: HubServices, visit: Visit) -> Answer:

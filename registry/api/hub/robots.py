@@ -104,6 +104,8 @@ ROUTES = (
     HubRoute("listRobots", "GET", _ALL, Action.INSPECT, list_robots, answer=answers.Page[Robot], query=ListQuery),
     HubRoute("createRobot", "POST", _ALL, Action.GOVERN, create_robot, answer=Profile, status=201, body=NewRobot),
     HubRoute("getRobot", "GET", _ONE, Action.INSPECT, get_robot, answer=Profile),
-    HubRoute("updateRobot", "PATCH", _ONE, Action.GOVERN, update_robot, answer=Profile, body=RobotChange),
-    HubRoute("deleteRobot", "DELETE", _ONE, Action.GOVERN, delete_robot, status=204, danger=True),
+    HubRoute(
+        "updateRobot", "PATCH", _ONE, Action.GOVERN, update_robot, answer=Profile, body=RobotChange, is_conditional=True
+    ),
+    HubRoute("deleteRobot", "DELETE", _ONE, Action.GOVERN, delete_robot, status=204, danger=True, is_conditional=True),
 )

@@ -321,8 +321,17 @@ _CHANGES = answers.Page[Change]
 ROUTES = (
     HubRoute("listTags", "GET", f"{_HERE}/tags", Action.PULL, list_tags, answer=_TAGS, query=TagsQuery),
     HubRoute("getTag", "GET", _TAG, Action.PULL, get_tag, answer=Tag),
-    HubRoute("setTag", "PUT", _TAG, Action.PUSH, set_tag, answer=Tag, body=Tagged),
-    HubRoute("deleteTag", "DELETE", _TAG, Action.DELETE, delete_tag, answer=RemovedTags, query=DryRunQuery),
+    HubRoute("setTag", "PUT", _TAG, Action.PUSH, set_tag, answer=Tag, body=Tagged, is_conditional=True),
+    HubRoute(
+        "deleteTag",
+        "DELETE",
+        _TAG,
+        Action.DELETE,
+        delete_tag,
+        answer=RemovedTags,
+        query=DryRunQuery,
+        is_conditional=True,
+    ),
     HubRoute(
         "deleteTags",
         "POST",
@@ -332,6 +341,7 @@ ROUTES = (
         answer=RemovedTags,
         query=DryRunQuery,
         body=TagNames,
+        is_conditional=True,
     ),
     HubRoute(
         "listTagHistory",
