@@ -293,6 +293,7 @@ ROUTES = (
         answer=Outcomes,
         query=DryRunQuery,
         body=WantedVisibility,
+        danger=True,
     ),
     HubRoute(
         "deleteRepositories",
