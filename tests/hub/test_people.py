@@ -221,6 +221,9 @@ def test_a_repository_is_described_shown_starred_and_moved(hub: Hub) -> None:
     ask(hub.ann, "POST", f"{here}/move", {"name": "cid/web"}, 403)
     assert ask(hub.ann, "POST", f"{here}/move", {"name": "acme/www"})["name"] == "acme/www"
     assert problem(hub.ann, "POST", f"{here}/move", {"name": "acme/app"}, 409)[0] == "name"
+    assert problem(hub.ann, "POST", f"{here}/move", {"name": "acme/App"})[0] == "name"
+    wanted = {"name": "ci", "scopes": ["read"], "repositories": ["acme/*", "acme//web"]}
+    assert problem(hub.ann, "POST", "/account/tokens", wanted)[0] == "repositories[1]"
     assert ask(hub.nobody, "GET", "/repositories/acme/web/-/tags/v1")["name"] == "v1"
     assert [one["name"] for one in ask(hub.ann, "GET", "/repositories/acme/www/-/aliases")["items"]] == ["acme/web"]
     assert [one["now"] for one in pages(hub.ann, "/namespaces/acme/former-names")] == ["acme/www"]

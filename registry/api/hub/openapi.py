@@ -11,17 +11,17 @@ from registry import __version__
 from registry.api.hub.paths import parameters_of
 from registry.api.hub.table import PREFIX, HubRoute
 from registry.core.access import Action
+from registry.core.names import COMPONENT_PATTERN, NAME_PATTERN
 
 _REFERENCE = "#/components/schemas/{name}"
-_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "repository": {
         "description": "The name of a repository, slashes and all: `acme/web`. They may be escaped, once.",
-        "schema": {"type": "string", "maxLength": 255, "pattern": f"^{_PART}(/{_PART})*$"},
+        "schema": {"type": "string", "maxLength": 255, "pattern": f"^{NAME_PATTERN}$"},
     },
     "namespace": {
         "description": "The name of a user or organization.",
-        "schema": {"type": "string", "maxLength": 64, "pattern": f"^{_PART}$"},
+        "schema": {"type": "string", "maxLength": 64, "pattern": f"^{COMPONENT_PATTERN}$"},
     },
     "tag": {
         "description": "A tag.",

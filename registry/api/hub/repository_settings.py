@@ -16,14 +16,14 @@ from registry.api.responses import Answer
 from registry.core.access import Action, Visibility
 from registry.core.errors import Unauthenticated
 from registry.core.limits import NAME_MAX_CHARS, README_MAX_BYTES
-from registry.core.names import RepositoryName
+from registry.core.names import NAME_PATTERN, RepositoryName
 from registry.services import administration
 from registry.services.repositories import Alias as FoundAlias
 from registry.services.repositories import FormerName as FoundName
 from registry.services.repositories import RepositoryChange, readme_state
 from registry.services.repositories import Settings as FoundSettings
 
-NameText = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX_CHARS)]
+NameText = Annotated[str, msgspec.Meta(max_length=NAME_MAX_CHARS, pattern=f"^{NAME_PATTERN}$")]
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +252,7 @@ ROUTES = (
         answer=RepositorySettings,
         body=SettingsChange,
         is_conditional=True,
+        danger=True,
     ),
     HubRoute("getReadme", "GET", _README, Action.PULL, get_readme, answer=Readme),
     HubRoute(

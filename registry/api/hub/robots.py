@@ -15,15 +15,14 @@ from registry.api.hub.times import moment
 from registry.api.hub.tokens import robot_of
 from registry.api.responses import Answer
 from registry.core.access import Action, Role
-from registry.core.names import ACCOUNT_NAME_MAX_CHARS
+from registry.core.names import ACCOUNT_NAME_MAX_CHARS, COMPONENT_PATTERN
 from registry.services.accounts import ROBOT, AccountChange, ListedAccount
 
-_OWN = "^[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*$"
 OwnName = Annotated[
     str,
     msgspec.Meta(
         max_length=ACCOUNT_NAME_MAX_CHARS,
-        pattern=_OWN,
+        pattern=f"^{COMPONENT_PATTERN}$",
         description="Without its owner.",
     ),
 ]
