@@ -8,12 +8,13 @@ import msgspec
 
 from registry.api.hub import answers, cursors
 from registry.api.hub.gate import Visit
+from registry.api.hub.lists import After, Limit
 from registry.api.hub.services import HubServices
 from registry.api.hub.table import HubRoute
 from registry.api.hub.times import moment, moment_if
 from registry.api.responses import Answer
 from registry.core.access import Action, Visibility
-from registry.core.limits import LIST_PAGE_MAX, SEARCH_MAX_CHARS
+from registry.core.limits import SEARCH_MAX_CHARS
 from registry.core.names import AccountName
 from registry.core.search import SearchText
 from registry.core.shelf import ListedNamespace, ListedRepository, Order, RepositoriesQuery
@@ -24,8 +25,6 @@ NAMESPACE_PATTERN = "^[a-z0-9._-]*$"
 SUGGESTIONS_MAX = 10
 NamespaceName = Annotated[str, msgspec.Meta(max_length=64, pattern=NAMESPACE_PATTERN)]
 FilterText = Annotated[str, msgspec.Meta(max_length=255)]
-Limit = Annotated[int, msgspec.Meta(ge=1, le=LIST_PAGE_MAX, description="So many entries at most.")]
-After = Annotated[str | None, msgspec.Meta(description="The cursor `next` of the page before.")]
 Text = Annotated[
     str,
     msgspec.Meta(
