@@ -13,7 +13,9 @@ from registry.core.errors import AccountNameInvalid, NameInvalid, TagInvalid
 from registry.core.limits import NAME_MAX_CHARS
 
 # Possessive-free and unambiguous: between two separators only [a-z0-9]+ can match, so it is linear.
-_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+COMPONENT_PATTERN = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+NAME_PATTERN = f"{COMPONENT_PATTERN}(?:/{COMPONENT_PATTERN})*"
+_NAME = re.compile(NAME_PATTERN)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 
@@ -43,7 +45,7 @@ class RepositoryName(str):
 
 
 ACCOUNT_NAME_MAX_CHARS = 64
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_COMPONENT = re.compile(COMPONENT_PATTERN)
 _SEPARATORS = re.compile(r"[-_.]+")
 _RESERVED = frozenset(
     """

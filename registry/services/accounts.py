@@ -293,11 +293,16 @@ class Accounts:
         """What new repositories of a namespace are."""
         await self.update(name, AccountChange(default_visibility=visibility), by)
 
-    async def contents(self, name: str) -> Contents:
-        """What is in a namespace: what goes with its account, and the repositories that keep it from going."""
-        return await self.database.read(
-            lambda connection: directory.contents(connection, existing(connection, name).id)
-        )
+    async def contents(self, name: str, kind: str | None = None, *, if_match: str | None = None) -> Contents:
+        """What is in a namespace: what goes with its account, and the repositories that keep it from going. Raises
+        AccountUnknown also for an account of another kind, PreconditionFailed."""
+
+        def read(connection: Connection) -> Contents:
+            account = existing(connection, name, kind)
+            administration.require_version(profile_of(account), if_match)
+            return directory.contents(connection, account.id)
+
+        return await self.database.read(read)
 
     async def delete(self, name: str, by: By, *, kind: str | None = None, if_match: str | None = None) -> None:
         """End an account with its robots, tokens, roles and stars. Its name is never given out again. Raises Conflict

@@ -23,6 +23,7 @@ from registry.core.shelf import (
 from registry.metadata import namespaces, shelf
 from registry.metadata.database import Connection, Database
 from registry.metadata.ways import Viewer
+from registry.services.contents import existing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,7 @@ class Browse:
     ) -> RepositoryPage:
         """What the pages of a repository show of it, which the caller was let in to; with `with_facets` what it holds
         too, with `is_whole` that and its README. Raises NameUnknown."""
-        viewer, repository_id = self._viewer(caller), access.id
-        if repository_id is None:
-            raise NameUnknown("no such repository", name=access.name)
+        viewer, repository_id = self._viewer(caller), existing(access)
         found = await self.database.read(
             lambda connection: shelf.one(connection, viewer, repository_id, is_whole=is_whole, with_facets=with_facets)
         )

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from registry.core.access import Principal, RepositoryAccess
-from registry.core.errors import NameUnknown
 from registry.core.limits import CATALOG_PAGE_DEFAULT, PAGE_MAX, TAGS_UNPAGED_MAX
 from registry.metadata import access as access_rows
 from registry.metadata import tags
 from registry.metadata.database import Database
+from registry.services.contents import existing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,7 @@ class Catalog:
     async def tags(self, access: RepositoryAccess, *, after: str, count: int | None) -> Page:
         """The tags of a repository. Raises NameUnknown."""
         limit = TAGS_UNPAGED_MAX if count is None else min(count, PAGE_MAX)
-        repository_id = access.id
-        if repository_id is None:
-            raise NameUnknown("no such repository", name=access.name)
+        repository_id = existing(access)
         names = await self.database.read(
             lambda connection: tags.page(connection, repository_id, after=after, count=limit + 1)
         )

@@ -127,13 +127,15 @@ class Organizations:
 
         return await self._write(by, change)
 
-    async def remove_member(self, organization: str, name: str, by: By) -> None:
+    async def remove_member(self, organization: str, name: str, by: By, *, if_match: str | None = None) -> None:
         """Take a user out of an organization: out of its teams, and with every role in it. That is how one leaves, too.
-        Raises Conflict for the last owner."""
+        Raises Conflict for the last owner, PreconditionFailed."""
 
         def change(connection: Connection, now: int) -> None:
             group = existing(connection, organization, ORGANIZATION)
             account = existing(connection, name)
+            if if_match is not None:
+                administration.require_version(_member(connection, group, name), if_match)
             _require_another_owner(connection, group, account)
             if not accounts.remove_member(connection, group.id, account.id):
                 raise AccountUnknown(f"{name} is no member of {organization}")

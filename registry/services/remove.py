@@ -21,8 +21,6 @@ from registry.services.push import Condition, require_condition
 
 USERS_NAMED = 10
 """Manifests that are named when a blob cannot go because of them."""
-
-
 TAGS_MAX = 100
 """Tags that are removed at once."""
 
@@ -104,6 +102,24 @@ class Remove:
 
         return await (self.database.read(preview) if dry_run else self.database.write(remove))
 
+    async def leftover(self, access: RepositoryAccess, digest: Digest) -> list[Digest]:
+        """Remove a manifest to which neither a tag nor an index leads, and return those of its parts to which nothing
+        leads then. Empty, and nothing has changed, where something leads to it by now, or it is gone. Raises
+        NameUnknown."""
+
+        def remove(connection: Connection) -> list[Digest]:
+            repository = _held(connection, access)
+            manifest_id = manifests.find(connection, repository.id, digest, lock=True)
+            if manifest_id is None or tags.of_manifest(connection, manifest_id):
+                return []
+            left = removal.left_by_manifest(connection, manifest_id)
+            if left.parents:
+                return []
+            self._end(connection, access, repository, digest, manifest_id=manifest_id, named=[])
+            return left.children
+
+        return await self.database.write(remove)
+
     async def preview(self, access: RepositoryAccess) -> Whole:
         """What a repository holds, which all goes with it. Raises NameUnknown."""
         repository_id = existing(access)
@@ -138,6 +154,19 @@ class Remove:
         """Remove a manifest; returns the tags that went with it."""
         repository = _held(connection, access)
         manifest_id, named = _selected(connection, repository.id, digest, lock=True)
+        self._end(connection, access, repository, digest, manifest_id=manifest_id, named=named)
+        return named
+
+    def _end(
+        self,
+        connection: Connection,
+        access: RepositoryAccess,
+        repository: Locked,
+        digest: Digest,
+        *,
+        manifest_id: int,
+        named: list[str],
+    ) -> None:
         now = self.clock()
         tags.remove_of_manifest(connection, manifest_id, change=Change(now, access.actor.account_id))
         repositories.note_change(connection, repository.id, tags_more=-len(named), is_push=False, now=now)
@@ -146,7 +175,6 @@ class Remove:
         events = [Event(EventKind.TAG_DELETED, repository.name, digest, tag=tag) for tag in named]
         events.append(Event(EventKind.MANIFEST_DELETED, repository.name, digest))
         journal.changed(connection, access.actor, events, now=now)
-        return named
 
     def _blob(self, connection: Connection, access: RepositoryAccess, digest: Digest) -> None:
         repository = _held(connection, access)

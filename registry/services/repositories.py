@@ -302,15 +302,16 @@ class Repositories:
 
     # The end
 
+    async def to_delete(self, target: RepositoryAccess, *, if_match: str | None = None) -> Settings:
+        """The settings of a repository that could be deleted now, without a change. Raises as `begin_delete`."""
+        return await self.database.read(lambda connection: settings_of(_doomed(connection, target, if_match)))
+
     async def begin_delete(self, target: RepositoryAccess, *, if_match: str | None = None) -> None:
         """Delete a repository: its names mean nothing from now on. What was in it goes in steps, in the background.
         Raises Conflict for a former name, PreconditionFailed."""
 
         def begin(connection: Connection, now: int) -> None:
-            repository = still_there(connection, target)
-            if repository.name != target.name:
-                raise Conflict(f"{target.name} is a former name of {repository.name}: delete that one, by its name")
-            administration.require_version(settings_of(repository), if_match)
+            repository = _doomed(connection, target, if_match)
             repositories.begin_delete(connection, repository.id, now=now)
             access_rows.note_changes(connection, [repository_subject(repository.id)], now=now)
             audit.append(connection, target.actor, [Entry("repository.deleted", repository.name)], now=now)
@@ -351,6 +352,15 @@ def still_there(connection: Connection, target: RepositoryAccess) -> Repository:
     found = None if target.id is None else repositories.by_id(connection, target.id)
     if found is None:
         raise _unknown(target.name)
+    return found
+
+
+def _doomed(connection: Connection, target: RepositoryAccess, if_match: str | None) -> Repository:
+    """The repository that is to be deleted. Raises NameUnknown, Conflict for a former name, PreconditionFailed."""
+    found = still_there(connection, target)
+    if found.name != target.name:
+        raise Conflict(f"{target.name} is a former name of {found.name}: delete that one, by its name")
+    administration.require_version(settings_of(found), if_match)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from registry.core.access import RepositoryAccess
 from registry.core.digest import Digest
-from registry.core.errors import ManifestUnknown, NameUnknown
+from registry.core.errors import ManifestUnknown
 from registry.core.names import Tag
 from registry.metadata import jobs, pulls, ranking, traffic, usage
 from registry.metadata.database import Connection, Database
@@ -19,6 +19,7 @@ from registry.metadata.pulls import Pulled
 from registry.metadata.ranking import Ranked
 from registry.metadata.usage import Totals
 from registry.services.clock import Clock
+from registry.services.contents import existing
 from registry.services.pulls import DAY_MS
 from registry.services.traffic import HOUR_MS
 
@@ -199,7 +200,7 @@ class Statistics:
 
     async def of_repository(self, access: RepositoryAccess, *, days: int) -> RepositoryPulls:
         """Pulls of the last `days` days. Raises NameUnknown."""
-        repository_id, first = _existing(access), self._today() - days + 1
+        repository_id, first = existing(access), self._today() - days + 1
 
         def read(connection: Connection) -> RepositoryPulls:
             whole = pulls.of_repository(connection, repository_id)
@@ -211,13 +212,13 @@ class Statistics:
 
     async def daily(self, access: RepositoryAccess, *, days: int) -> Days:
         """Pulls of a repository on each of the last `days` days. Raises NameUnknown."""
-        repository_id, first = _existing(access), self._today() - days + 1
+        repository_id, first = existing(access), self._today() - days + 1
         found = await self.database.read(lambda connection: pulls.days(connection, repository_id, since=first))
         return _days(first, days, found)
 
     async def of_tag(self, access: RepositoryAccess, tag: Tag, *, days: int) -> TagPulls:
         """Pulls of a tag in the last `days` days. Raises NameUnknown, ManifestUnknown."""
-        repository_id, first = _existing(access), self._today() - days + 1
+        repository_id, first = existing(access), self._today() - days + 1
 
         def read(connection: Connection) -> TagPulls | None:
             digest = pulls.target(connection, repository_id, tag)
@@ -234,12 +235,6 @@ class Statistics:
 
     def _today(self) -> int:
         return self.clock() // DAY_MS
-
-
-def _existing(access: RepositoryAccess) -> int:
-    if access.id is None:
-        raise NameUnknown("no such repository", name=access.name)
-    return access.id
 
 
 def _days(first: int, count: int, found: list[pulls.Day]) -> Days:

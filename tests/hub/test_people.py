@@ -221,6 +221,9 @@ def test_a_repository_is_described_shown_starred_and_moved(hub: Hub) -> None:
     ask(hub.ann, "POST", f"{here}/move", {"name": "cid/web"}, 403)
     assert ask(hub.ann, "POST", f"{here}/move", {"name": "acme/www"})["name"] == "acme/www"
     assert problem(hub.ann, "POST", f"{here}/move", {"name": "acme/app"}, 409)[0] == "name"
+    assert problem(hub.ann, "POST", f"{here}/move", {"name": "acme/App"})[0] == "name"
+    wanted = {"name": "ci", "scopes": ["read"], "repositories": ["acme/*", "acme//web"]}
+    assert problem(hub.ann, "POST", "/account/tokens", wanted)[0] == "repositories[1]"
     assert ask(hub.nobody, "GET", "/repositories/acme/web/-/tags/v1")["name"] == "v1"
     assert [one["name"] for one in ask(hub.ann, "GET", "/repositories/acme/www/-/aliases")["items"]] == ["acme/web"]
     assert [one["now"] for one in pages(hub.ann, "/namespaces/acme/former-names")] == ["acme/www"]
@@ -263,6 +266,42 @@ def test_what_was_seen_is_what_is_changed(hub: Hub) -> None:
     for path in ("/repositories/acme/app/-/roles/mia", "/namespaces/acme/roles/mia", "/namespaces/acme/robots/once"):
         ask(hub.ann, "DELETE", path, status=412, if_match='"x"')
         ask(hub.ann, "DELETE", path, status=204, if_match=etag(hub.ann, path))
+
+
+def test_what_is_read_and_deleted_in_one_place(hub: Hub) -> None:
+    """The ETag of a GET is good for the DELETE of the same path; a dry run refuses what the deed would."""
+    hub.desk.user("lea")
+    hub.desk.member("acme", "lea")
+    push(hub.registry, shown_as("ann", PASSWORD), "acme/gone")
+    one, lea = "/repositories/acme/gone", "/organizations/acme/members/lea"
+    seen = etag(hub.ann, one)
+    ask(hub.ann, "PUT", f"{one}/-/star", status=204)
+    assert etag(hub.ann, one) != seen
+    ask(hub.ann, "DELETE", f"{one}?dry_run=true", if_match=seen)
+    ask(hub.ann, "PATCH", f"{one}/-/settings", {"description": "Something else."})
+    for query in ("", "?dry_run=true"):
+        ask(hub.ann, "DELETE", f"{one}{query}", status=412, if_match=seen)
+        ask(hub.ann, "DELETE", f"/organizations/acme{query}", status=412, if_match='"x"')
+        ask(hub.ann, "DELETE", f"/organizations/ann{query}", status=404)
+    ask(hub.ann, "POST", f"{one}/-/move", {"name": "acme/going"})
+    for query in ("", "?dry_run=true"):
+        ask(hub.ann, "DELETE", f"{one}{query}", status=409)
+    ask(hub.ann, "DELETE", "/repositories/acme/going", if_match=etag(hub.ann, "/repositories/acme/going"))
+    ask(hub.ann, "DELETE", lea, status=412, if_match='"x"')
+    ask(hub.ann, "DELETE", lea, status=204, if_match=etag(hub.ann, lea))
+
+
+def test_a_condition_that_nobody_would_heed_is_refused(hub: Hub) -> None:
+    """Where a write does not look at If-Match it does not pretend to."""
+    for method, path, body in (
+        ("PUT", "/repositories/acme/app/-/star", None),
+        ("POST", "/organizations/acme/teams", {"name": "conditional"}),
+        ("DELETE", "/account/tokens/1", None),
+    ):
+        problem = ask(hub.ann, method, path, body, 400, if_match='"x"')
+        assert problem["field"] == "If-Match"
+    ask(hub.ann, "PUT", "/repositories/acme/app/-/star", status=204, if_match="*")
+    ask(hub.ann, "DELETE", "/repositories/acme/app/-/star", status=204)
 
 
 def test_one_after_the_other_without_a_pause(hub: Hub) -> None:

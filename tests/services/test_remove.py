@@ -131,6 +131,30 @@ async def test_a_dry_run_of_an_index_names_parts_that_nothing_leads_to(house: Ho
     assert planned.left.freed_bytes == 0
 
 
+async def test_only_what_nothing_leads_to_is_left_over(house: House) -> None:
+    """What a tag points to by now stays, and what an index lists; of an index those parts go next that nothing else
+    leads to. What is gone already is no error."""
+    await with_blobs(house)
+    documents = [numbered(number) for number in range(3)]
+    part, shared, tagged = [Digest.of(encoded(one)) for one in documents]
+    for document in documents:
+        await house.manifest(document)
+    both, one = index(*map(describe, documents)), index(describe(documents[1]))
+    whole, other = Digest.of(encoded(both)), Digest.of(encoded(one))
+    await house.manifest(both)
+    await house.manifest(one)
+    await house.manifest(documents[2], "kept")
+    access, before = await ann(house), await everything(house)
+    for digest in (part, shared, tagged, Digest.of(b"none")):
+        assert await house.remove.leftover(access, digest) == []
+    assert await everything(house) == before
+    assert await house.remove.leftover(access, whole) == [part]
+    assert await house.remove.leftover(access, part) == []
+    held = {Digest.unpack(row[0]) for row in await house.rows("SELECT digest FROM manifests")}
+    assert held == {shared, tagged, other}
+    assert (await house.rows("SELECT action FROM audit ORDER BY id DESC LIMIT 1")) == [("manifest.deleted",)]
+
+
 async def test_what_another_repository_holds_is_not_there(house: House) -> None:
     """SEC-022: its digests and tags give what missing ones give, with and without a dry run; nothing changes."""
     await with_tags(house, ["v1"])

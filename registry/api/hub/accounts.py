@@ -128,7 +128,16 @@ def _membership(found: Membership) -> OwnMembership:
 _ME = "/account"
 ROUTES = (
     HubRoute("getAccount", "GET", _ME, Action.ACCOUNT, get_account, answer=Profile),
-    HubRoute("updateAccount", "PATCH", _ME, Action.ACCOUNT, update_account, answer=Profile, body=ProfileChange),
+    HubRoute(
+        "updateAccount",
+        "PATCH",
+        _ME,
+        Action.ACCOUNT,
+        update_account,
+        answer=Profile,
+        body=ProfileChange,
+        is_conditional=True,
+    ),
     HubRoute(
         "setPassword",
         "PUT",

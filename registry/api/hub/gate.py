@@ -164,8 +164,10 @@ class HubGate:
                 await self._access.refresh()
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
-        """What the client may still send."""
-        return self._callers.limit.headers(request.scope.get("depotry.limited"))
+        """What the client may still send; nothing where it is not known who that is."""
+        if "depotry.limited" not in request.scope:
+            return []
+        return self._callers.limit.headers(request.scope["depotry.limited"])
 
     async def _caller(self, request: Request) -> tuple[Caller, Session | None]:
         """A cookie counts only where nothing else is shown."""

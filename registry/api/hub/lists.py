@@ -1,7 +1,7 @@
 """Lists that go by name or number: what they are asked by, and where a page ends. And what is changed in part."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -74,8 +74,3 @@ def number(visit: Visit, name: str) -> int:
 def kept(value: T | msgspec.UnsetType) -> T | Keep:
     """What a body says, or that it says nothing."""
     return KEEP if isinstance(value, msgspec.UnsetType) else value
-
-
-def or_keep(value: Any, meaning: Callable[[Any], T]) -> T | Keep:
-    """The meaning of what a body says, or that it says nothing."""
-    return KEEP if isinstance(value, msgspec.UnsetType) else meaning(value)

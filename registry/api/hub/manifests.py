@@ -7,9 +7,10 @@ import msgspec
 
 from registry.api.hub import answers
 from registry.api.hub.gate import Visit
+from registry.api.hub.lists import DryRunQuery
 from registry.api.hub.services import HubServices
 from registry.api.hub.table import HubRoute
-from registry.api.hub.tags import DryRunQuery, split_platform
+from registry.api.hub.tags import split_platform
 from registry.api.hub.times import moment
 from registry.api.responses import Answer
 from registry.core.access import Action

@@ -11,17 +11,17 @@ from registry import __version__
 from registry.api.hub.paths import parameters_of
 from registry.api.hub.table import PREFIX, HubRoute
 from registry.core.access import Action
+from registry.core.names import COMPONENT_PATTERN, NAME_PATTERN
 
 _REFERENCE = "#/components/schemas/{name}"
-_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "repository": {
         "description": "The name of a repository, slashes and all: `acme/web`. They may be escaped, once.",
-        "schema": {"type": "string", "maxLength": 255, "pattern": f"^{_PART}(/{_PART})*$"},
+        "schema": {"type": "string", "maxLength": 255, "pattern": f"^{NAME_PATTERN}$"},
     },
     "namespace": {
         "description": "The name of a user or organization.",
-        "schema": {"type": "string", "maxLength": 64, "pattern": f"^{_PART}$"},
+        "schema": {"type": "string", "maxLength": 64, "pattern": f"^{COMPONENT_PATTERN}$"},
     },
     "tag": {
         "description": "A tag.",
@@ -44,6 +44,13 @@ _PARAMETERS["alias"] = {**_PARAMETERS["repository"], "description": "A former na
 _PARAMETERS["holder"] = {
     "description": "A user or robot; or a team as `team:organization/team`, its slash escaped, once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_IF_MATCH: dict[str, Any] = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of what is to be changed, as it was read: it has to be the same still.",
+    "schema": {"type": "string"},
 }
 _TEXT: dict[str, Any] = {"schema": {"type": "string", "minLength": 1, "maxLength": 255}}
 _OPEN = (Action.PING, Action.LOGIN)
@@ -81,8 +88,8 @@ def document() -> dict[str, Any]:
             "title": "Depotry",
             "version": __version__,
             "description": "What is in the registry, and who may do what: for programs. Lists come in pages; the `Link`"
-            " of an answer leads to the next one. A GET gives an ETag; writes that say `If-Match` change only what is"
-            " still as it was.",
+            " of an answer leads to the next one. A GET gives an ETag; writes that take `If-Match` change only what"
+            " is still as it was.",
         },
         "security": [{"basic": []}, {"bearer": []}, {}],
         "paths": paths,
@@ -115,7 +122,11 @@ def _operation(route: HubRoute) -> dict[str, Any]:
         "operationId": route.spec_id,
         "summary": re.sub(r"\s+", " ", summary),
         "tags": [route.path.split("/")[1].partition(".")[0]],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [
+            *_path_parameters(route),
+            *_query_parameters(route),
+            *([_IF_MATCH] if route.is_conditional else []),
+        ],
         "responses": _responses(route),
     }
     if rest:
@@ -208,6 +219,7 @@ def _problems(route: HubRoute) -> dict[int, str]:
     if route.method != "GET":
         found[403] = "This account, or token, may not do this, or the request comes from another site."
         found[409] = "What is there does not allow it."
+    if route.is_conditional:
         found[412] = "It is no longer as `If-Match` says."
     if route.body is not None:
         found[415] = "The body is not JSON."

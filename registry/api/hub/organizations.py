@@ -133,7 +133,7 @@ async def delete_organization(services: HubServices, visit: Visit) -> Answer:
     """Delete an organization that owns no repositories, with its teams and robots. Its name is never given out
     again."""
     name = visit.namespace.name
-    found = await services.accounts.contents(name)
+    found = await services.accounts.contents(name, ORGANIZATION, if_match=visit.if_match)
     if not visit.query.dry_run:
         await services.accounts.delete(name, visit.permit, kind=ORGANIZATION, if_match=visit.if_match)
     return answers.one(_contents(found, dry_run=visit.query.dry_run))
@@ -166,7 +166,8 @@ async def set_member(services: HubServices, visit: Visit) -> Answer:
 
 async def remove_member(services: HubServices, visit: Visit) -> Answer:
     """Take somebody out of an organization: out of its teams, and with every role in it."""
-    await services.organizations.remove_member(visit.namespace.name, visit.names["member"], visit.permit)
+    organization, name = visit.namespace.name, visit.names["member"]
+    await services.organizations.remove_member(organization, name, visit.permit, if_match=visit.if_match)
     return answers.nothing()
 
 
@@ -295,7 +296,14 @@ ROUTES = (
     ),
     HubRoute("getOrganization", "GET", _ONE, Action.INSPECT, get_organization, answer=Profile),
     HubRoute(
-        "updateOrganization", "PATCH", _ONE, Action.GOVERN, update_organization, answer=Profile, body=ProfileChange
+        "updateOrganization",
+        "PATCH",
+        _ONE,
+        Action.GOVERN,
+        update_organization,
+        answer=Profile,
+        body=ProfileChange,
+        is_conditional=True,
     ),
     HubRoute(
         "deleteOrganization",
@@ -306,11 +314,21 @@ ROUTES = (
         answer=Contents,
         query=DryRunQuery,
         danger=True,
+        is_conditional=True,
     ),
     HubRoute("listMembers", "GET", _MEMBERS, Action.INSPECT, list_members, answer=_PEOPLE, query=ListQuery),
     HubRoute("getMember", "GET", _SOMEBODY, Action.INSPECT, get_member, answer=Membership),
-    HubRoute("setMember", "PUT", _SOMEBODY, Action.GOVERN, set_member, answer=Membership, body=WantedMembership),
-    HubRoute("removeMember", "DELETE", _SOMEBODY, Action.GOVERN, remove_member, status=204),
+    HubRoute(
+        "setMember",
+        "PUT",
+        _SOMEBODY,
+        Action.GOVERN,
+        set_member,
+        answer=Membership,
+        body=WantedMembership,
+        is_conditional=True,
+    ),
+    HubRoute("removeMember", "DELETE", _SOMEBODY, Action.GOVERN, remove_member, status=204, is_conditional=True),
     HubRoute("listTeams", "GET", _TEAMS, Action.INSPECT, list_teams, answer=answers.Page[Team], query=ListQuery),
     HubRoute("createTeam", "POST", _TEAMS, Action.GOVERN, create_team, answer=Team, status=201, body=NewTeam),
     HubRoute("getTeam", "GET", _TEAM, Action.INSPECT, get_team, answer=Team),

@@ -235,8 +235,18 @@ ROUTES = (
         danger=True,
     ),
     HubRoute("getUser", "GET", _USER, Action.INSTANCE, get_user, answer=Profile),
-    HubRoute("updateUser", "PATCH", _USER, Action.INSTANCE, update_user, answer=Profile, body=UserChange, danger=True),
-    HubRoute("deleteUser", "DELETE", _USER, Action.INSTANCE, delete_user, status=204, danger=True),
+    HubRoute(
+        "updateUser",
+        "PATCH",
+        _USER,
+        Action.INSTANCE,
+        update_user,
+        answer=Profile,
+        body=UserChange,
+        danger=True,
+        is_conditional=True,
+    ),
+    HubRoute("deleteUser", "DELETE", _USER, Action.INSTANCE, delete_user, status=204, danger=True, is_conditional=True),
     HubRoute(
         "setUserPassword",
         "PUT",
@@ -269,6 +279,7 @@ ROUTES = (
         answer=Profile,
         body=OrganizationChange,
         danger=True,
+        is_conditional=True,
     ),
     HubRoute(
         "listAllRobots", "GET", "/instance/robots", Action.INSTANCE, list_all_robots, answer=_PAGE, query=NamedQuery
@@ -282,6 +293,7 @@ ROUTES = (
         answer=Outcomes,
         query=DryRunQuery,
         body=WantedVisibility,
+        danger=True,
     ),
     HubRoute(
         "deleteRepositories",

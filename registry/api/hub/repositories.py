@@ -8,22 +8,23 @@ import msgspec
 
 from registry.api.hub import answers, cursors
 from registry.api.hub.gate import Visit
+from registry.api.hub.lists import After, Limit
 from registry.api.hub.services import HubServices
 from registry.api.hub.table import HubRoute
 from registry.api.hub.times import moment, moment_if
 from registry.api.responses import Answer
 from registry.core.access import Action, Visibility
-from registry.core.limits import LIST_PAGE_MAX, SEARCH_MAX_CHARS
+from registry.core.limits import SEARCH_MAX_CHARS
 from registry.core.names import AccountName
 from registry.core.search import SearchText
 from registry.core.shelf import ListedNamespace, ListedRepository, Order, RepositoriesQuery
+from registry.services import administration
+from registry.services.repositories import Settings
 
 NAMESPACE_PATTERN = "^[a-z0-9._-]*$"
 SUGGESTIONS_MAX = 10
 NamespaceName = Annotated[str, msgspec.Meta(max_length=64, pattern=NAMESPACE_PATTERN)]
 FilterText = Annotated[str, msgspec.Meta(max_length=255)]
-Limit = Annotated[int, msgspec.Meta(ge=1, le=LIST_PAGE_MAX, description="So many entries at most.")]
-After = Annotated[str | None, msgspec.Meta(description="The cursor `next` of the page before.")]
 Text = Annotated[
     str,
     msgspec.Meta(
@@ -177,9 +178,11 @@ async def list_repositories(services: HubServices, visit: Visit) -> Answer:
 
 
 async def get_repository(services: HubServices, visit: Visit) -> Answer:
-    """One repository, as lists show it."""
-    found = await services.browse.repository(visit.caller.principal, visit.access, with_facets=True)
-    return answers.one(_shown(found.repository))
+    """One repository, as lists show it. Its ETag is good for `If-Match` as long as its settings are the same."""
+    found = (await services.browse.repository(visit.caller.principal, visit.access, with_facets=True)).repository
+    shown = _shown(found)
+    settings = administration.version(Settings(found.name, found.description, found.visibility))
+    return answers.one(shown, version=f"{settings}~{answers.fingerprint(shown)}")
 
 
 async def list_namespaces(services: HubServices, visit: Visit) -> Answer:

@@ -16,14 +16,14 @@ from registry.api.responses import Answer
 from registry.core.access import Action, Visibility
 from registry.core.errors import Unauthenticated
 from registry.core.limits import NAME_MAX_CHARS, README_MAX_BYTES
-from registry.core.names import RepositoryName
+from registry.core.names import NAME_PATTERN, RepositoryName
 from registry.services import administration
 from registry.services.repositories import Alias as FoundAlias
 from registry.services.repositories import FormerName as FoundName
 from registry.services.repositories import RepositoryChange, readme_state
 from registry.services.repositories import Settings as FoundSettings
 
-NameText = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX_CHARS)]
+NameText = Annotated[str, msgspec.Meta(max_length=NAME_MAX_CHARS, pattern=f"^{NAME_PATTERN}$")]
 
 
 class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,11 +206,13 @@ def _require_account(visit: Visit) -> None:
 async def delete_repository(services: HubServices, visit: Visit) -> Answer:
     """Delete a repository with everything in it. Its names are free at once; a former name does not do for this."""
     target = visit.access
+    # The ETag of a repository says more than its settings are; that part is about what is shown.
+    wanted = None if visit.if_match is None else visit.if_match.partition("~")[0]
+    settings = await services.repositories.to_delete(target, if_match=wanted)
     held = await services.remove.preview(target)
-    settings = await services.repositories.settings(target)
     aliases = await services.repositories.aliases(target)
     if not visit.query.dry_run:
-        await services.repositories.begin_delete(target, if_match=visit.if_match)
+        await services.repositories.begin_delete(target, if_match=wanted)
     removed = RemovedRepository(
         dry_run=visit.query.dry_run,
         name=settings.name,
@@ -249,9 +251,20 @@ ROUTES = (
         update_settings,
         answer=RepositorySettings,
         body=SettingsChange,
+        is_conditional=True,
+        danger=True,
     ),
     HubRoute("getReadme", "GET", _README, Action.PULL, get_readme, answer=Readme),
-    HubRoute("putReadme", "PUT", _README, Action.ADMINISTER, put_readme, answer=Readme, body=WantedReadme),
+    HubRoute(
+        "putReadme",
+        "PUT",
+        _README,
+        Action.ADMINISTER,
+        put_readme,
+        answer=Readme,
+        body=WantedReadme,
+        is_conditional=True,
+    ),
     HubRoute(
         "moveRepository",
         "POST",
@@ -286,5 +299,6 @@ ROUTES = (
         answer=RemovedRepository,
         query=DryRunQuery,
         danger=True,
+        is_conditional=True,
     ),
 )

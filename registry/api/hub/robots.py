@@ -15,15 +15,14 @@ from registry.api.hub.times import moment
 from registry.api.hub.tokens import robot_of
 from registry.api.responses import Answer
 from registry.core.access import Action, Role
-from registry.core.names import ACCOUNT_NAME_MAX_CHARS
+from registry.core.names import ACCOUNT_NAME_MAX_CHARS, COMPONENT_PATTERN
 from registry.services.accounts import ROBOT, AccountChange, ListedAccount
 
-_OWN = "^[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*$"
 OwnName = Annotated[
     str,
     msgspec.Meta(
         max_length=ACCOUNT_NAME_MAX_CHARS,
-        pattern=_OWN,
+        pattern=f"^{COMPONENT_PATTERN}$",
         description="Without its owner.",
     ),
 ]
@@ -104,6 +103,8 @@ ROUTES = (
     HubRoute("listRobots", "GET", _ALL, Action.INSPECT, list_robots, answer=answers.Page[Robot], query=ListQuery),
     HubRoute("createRobot", "POST", _ALL, Action.GOVERN, create_robot, answer=Profile, status=201, body=NewRobot),
     HubRoute("getRobot", "GET", _ONE, Action.INSPECT, get_robot, answer=Profile),
-    HubRoute("updateRobot", "PATCH", _ONE, Action.GOVERN, update_robot, answer=Profile, body=RobotChange),
-    HubRoute("deleteRobot", "DELETE", _ONE, Action.GOVERN, delete_robot, status=204, danger=True),
+    HubRoute(
+        "updateRobot", "PATCH", _ONE, Action.GOVERN, update_robot, answer=Profile, body=RobotChange, is_conditional=True
+    ),
+    HubRoute("deleteRobot", "DELETE", _ONE, Action.GOVERN, delete_robot, status=204, danger=True, is_conditional=True),
 )

@@ -132,8 +132,10 @@ _PAGE = answers.Page[Access]
 ROUTES = (
     HubRoute("listAccess", "GET", f"{_HERE}/access", Action.ADMINISTER, list_access, answer=_PAGE, query=ListQuery),
     HubRoute("getRole", "GET", _ROLE, Action.ADMINISTER, get_role, answer=GivenRole),
-    HubRoute("setRole", "PUT", _ROLE, Action.ADMINISTER, set_role, answer=GivenRole, body=WantedRole),
-    HubRoute("removeRole", "DELETE", _ROLE, Action.ADMINISTER, remove_role, status=204),
+    HubRoute(
+        "setRole", "PUT", _ROLE, Action.ADMINISTER, set_role, answer=GivenRole, body=WantedRole, is_conditional=True
+    ),
+    HubRoute("removeRole", "DELETE", _ROLE, Action.ADMINISTER, remove_role, status=204, is_conditional=True),
     HubRoute(
         "listNamespaceAccess",
         "GET",
@@ -152,6 +154,15 @@ ROUTES = (
         set_namespace_role,
         answer=GivenRole,
         body=WantedRole,
+        is_conditional=True,
     ),
-    HubRoute("removeNamespaceRole", "DELETE", _ROLE_THERE, Action.GOVERN, remove_namespace_role, status=204),
+    HubRoute(
+        "removeNamespaceRole",
+        "DELETE",
+        _ROLE_THERE,
+        Action.GOVERN,
+        remove_namespace_role,
+        status=204,
+        is_conditional=True,
+    ),
 )

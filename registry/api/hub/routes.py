@@ -21,11 +21,12 @@ from registry.api.hub import (
     tokens,
 )
 from registry.api.hub.answers import finished
+from registry.api.hub.browsers import SAFE_METHODS
 from registry.api.hub.paths import Paths
 from registry.api.hub.services import HubServices
 from registry.api.hub.table import PREFIX, HubRoute
 from registry.api.responses import Answer, AnyAnswer
-from registry.core.errors import RegistryError
+from registry.core.errors import FieldInvalid, RegistryError
 
 HUB_ROUTES: tuple[HubRoute, ...] = (
     *about.ROUTES,
@@ -62,12 +63,15 @@ class HubApi:
         request.scope["depotry.route"] = route
         gate = self._services.gate
         visit = await gate.admit(request, route.action, names, danger=route.danger)
+        if request.method not in SAFE_METHODS and visit.if_match is not None and not route.is_conditional:
+            raise FieldInvalid("this cannot be made to depend on If-Match: leave it out", field="If-Match")
         query = reading.query_of(request, route.query or reading.NoQuery)
         body = None if route.body is None else await reading.body_of(request, route.body)
         answer = await route.handler(self._services, visit.with_values(query, body))
         await gate.settle(request)
         return finished(request, answer, gate.headers(request))
 
-    @staticmethod
-    def _failed(error: RegistryError, request: Request) -> Answer:
-        return problems.answer_to(error, request)
+    def _failed(self, error: RegistryError, request: Request) -> Answer:
+        answer = problems.answer_to(error, request)
+        answer.headers.extend(self._services.gate.headers(request))
+        return answer

@@ -32,3 +32,6 @@ class HubRoute:
     """Whether the answer is many values of its type, each on a line."""
     danger: bool = False
     """Whether a browser's session has to be a fresh one."""
+    is_conditional: bool = False
+    """Whether it changes only what is still as `If-Match` says. Any other write refuses that header: it would not be
+    heeded."""

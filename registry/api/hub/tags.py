@@ -8,6 +8,7 @@ import msgspec
 
 from registry.api.hub import answers, cursors
 from registry.api.hub.gate import Visit
+from registry.api.hub.lists import After, DryRunQuery
 from registry.api.hub.services import HubServices
 from registry.api.hub.table import HubRoute
 from registry.api.hub.times import moment, moment_if
@@ -23,7 +24,6 @@ from registry.services.remove import TAGS_MAX, TagsRemoval
 DIGEST_PATTERN = "^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$"
 TAG_PATTERN = "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"
 Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX, description="So many entries at most.")]
-After = Annotated[str | None, msgspec.Meta(description="The cursor `next` of the page before.")]
 DigestText = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN, max_length=135)]
 TagText = Annotated[str, msgspec.Meta(pattern=TAG_PATTERN, max_length=128)]
 
@@ -104,12 +104,6 @@ class Tagged(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What a tag shall point to."""
 
     digest: DigestText
-
-
-class DryRunQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Whether to do it."""
-
-    dry_run: Annotated[bool, msgspec.Meta(description="Say what would happen, and change nothing.")] = False
 
 
 class TagNames(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -321,8 +315,17 @@ _CHANGES = answers.Page[Change]
 ROUTES = (
     HubRoute("listTags", "GET", f"{_HERE}/tags", Action.PULL, list_tags, answer=_TAGS, query=TagsQuery),
     HubRoute("getTag", "GET", _TAG, Action.PULL, get_tag, answer=Tag),
-    HubRoute("setTag", "PUT", _TAG, Action.PUSH, set_tag, answer=Tag, body=Tagged),
-    HubRoute("deleteTag", "DELETE", _TAG, Action.DELETE, delete_tag, answer=RemovedTags, query=DryRunQuery),
+    HubRoute("setTag", "PUT", _TAG, Action.PUSH, set_tag, answer=Tag, body=Tagged, is_conditional=True),
+    HubRoute(
+        "deleteTag",
+        "DELETE",
+        _TAG,
+        Action.DELETE,
+        delete_tag,
+        answer=RemovedTags,
+        query=DryRunQuery,
+        is_conditional=True,
+    ),
     HubRoute(
         "deleteTags",
         "POST",
@@ -332,6 +335,7 @@ ROUTES = (
         answer=RemovedTags,
         query=DryRunQuery,
         body=TagNames,
+        is_conditional=True,
     ),
     HubRoute(
         "listTagHistory",

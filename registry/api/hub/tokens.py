@@ -13,6 +13,8 @@ from registry.api.hub.table import HubRoute
 from registry.api.hub.times import moment, moment_if
 from registry.api.responses import Answer
 from registry.core.access import Action, TokenLimits, TokenScope
+from registry.core.limits import NAME_MAX_CHARS as REPOSITORY_NAME_MAX_CHARS
+from registry.core.names import NAME_PATTERN
 from registry.services.personal_tokens import (
     LIFE_MAX_S,
     NAME_MAX_CHARS,
@@ -22,7 +24,7 @@ from registry.services.personal_tokens import (
     StoredToken,
 )
 
-EntryText = Annotated[str, msgspec.Meta(min_length=1, max_length=257)]
+EntryText = Annotated[str, msgspec.Meta(max_length=REPOSITORY_NAME_MAX_CHARS + 2, pattern=f"^{NAME_PATTERN}(/\\*)?$")]
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

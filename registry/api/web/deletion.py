@@ -1,5 +1,6 @@
 """Deleting tags and manifests: first what that would mean, then the question, then the deed."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from registry.api.web.tags import ROWS as TAGS_SHOWN
 from registry.api.web.view import View
 from registry.core.access import Action
 from registry.core.digest import Digest
-from registry.core.errors import FieldInvalid, ManifestUnknown
+from registry.core.errors import FieldInvalid
 from registry.core.names import Tag
 from registry.services.remove import TagsRemoval
 
@@ -44,7 +45,7 @@ async def post_tags(services: WebServices, visit: Visit, view: View) -> Answer:
         return _ask_tags(services, view, frame, plan)
     await services.hub.remove.tags(visit.access, names)
     if form.has("manifests") and plan.left is not None:
-        await _remove_whole(services, visit, plan.left.untagged)
+        await _remove_leftovers(services, visit, plan.left.untagged)
     texts = services.pages.texts(view)
     text = texts.ngettext("The tag is deleted.", "%(count)s tags are deleted.", len(plan.tags)) % {
         "count": len(plan.tags)
@@ -70,20 +71,12 @@ def groups(plan: TagsRemoval) -> list[Group]:
     return list(found.values())
 
 
-async def _remove_whole(services: WebServices, visit: Visit, digests: Sequence[Digest]) -> None:
-    """Remove manifests with the parts that nothing else leads to. What somebody else has removed meanwhile is no
-    error."""
-    for digest in digests:
-        try:
-            plan = await services.hub.remove.image(visit.access, digest, dry_run=True)
-            if plan.tags:
-                # Somebody has tagged it since.
-                continue
-            await services.hub.remove.image(visit.access, digest)
-        except ManifestUnknown:
-            continue
-        if plan.left is not None:
-            await _remove_whole(services, visit, plan.left.children)
+async def _remove_leftovers(services: WebServices, visit: Visit, digests: Sequence[Digest]) -> None:
+    """Remove manifests, and the parts that nothing else leads to then. Each is looked at again when it is its turn:
+    what somebody has tagged since stays, and what an index lists does."""
+    waiting = deque(digests)
+    while waiting:
+        waiting.extend(await services.hub.remove.leftover(visit.access, waiting.popleft()))
 
 
 async def post_manifest(services: WebServices, visit: Visit, view: View) -> Answer:
@@ -99,7 +92,7 @@ async def post_manifest(services: WebServices, visit: Visit, view: View) -> Answ
         return services.pages.render(view, "manifest-deletion.html", values)
     await services.hub.remove.image(visit.access, digest)
     if form.has("parts") and plan.left is not None:
-        await _remove_whole(services, visit, plan.left.children)
+        await _remove_leftovers(services, visit, plan.left.children)
     return told(services, view, f"{frame.path}/-/tags", services.pages.texts(view).gettext("The image is deleted."))
 
 

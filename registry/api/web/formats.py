@@ -10,7 +10,6 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 MONTH_MS = 30 * DAY_MS
-YEAR_MS = 365 * DAY_MS
 
 _BYTES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

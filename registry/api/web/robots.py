@@ -168,6 +168,6 @@ ROUTES = (
     WebRoute("robot-token-create", "POST", f"{ROBOT_PATH}/tokens", Action.GOVERN, post_token, danger=True),
     WebRoute("robot-token-revoke-page", "GET", f"{ROBOT_PATH}/revoke", Action.GOVERN, get_revoke),
     WebRoute("robot-token-revoke", "POST", f"{ROBOT_PATH}/revoke", Action.GOVERN, post_revoke),
-    WebRoute("robot-delete-page", "GET", f"{ROBOT_PATH}/delete", Action.GOVERN, get_delete),
-    WebRoute("robot-delete", "POST", f"{ROBOT_PATH}/delete", Action.GOVERN, post_delete),
+    WebRoute("robot-delete-page", "GET", f"{ROBOT_PATH}/delete", Action.GOVERN, get_delete, danger=True),
+    WebRoute("robot-delete", "POST", f"{ROBOT_PATH}/delete", Action.GOVERN, post_delete, danger=True),
 )

@@ -143,8 +143,17 @@
 
   /* What a link within the page leads to is opened. */
 
+  const placeNamed = (hash) => {
+    try {
+      return document.getElementById(decodeURIComponent(hash.slice(1)));
+    } catch {
+      // Anybody can write an address with escapes that are none.
+      return null;
+    }
+  };
+
   const openTarget = () => {
-    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = placeNamed(location.hash);
     if (target instanceof HTMLDetailsElement) target.open = true;
   };
 
