@@ -5,10 +5,10 @@ from urllib.parse import unquote
 from registry.core.limits import RETURN_TO_MAX_CHARS
 
 
-def safe_return(text: str | None, *, default: str = "/") -> str:
+def safe_return(text: str | None, *, default: str = "/", max_chars: int = RETURN_TO_MAX_CHARS) -> str:
     """Where to go after signing in: a path of ours, with its query; `default` for anything that a browser could take
     for another site, however often it or a proxy decodes it."""
-    if not text or len(text) > RETURN_TO_MAX_CHARS or not text.isascii() or " " in text or not _is_plain(text):
+    if not text or len(text) > max_chars or not text.isascii() or " " in text or not _is_plain(text):
         return default
     decoded = text
     for _ in range(RETURN_TO_MAX_CHARS):

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from tests.clients.images import OCI_CONFIG, OCI_MANIFEST
+from tests.clients.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from tests.reliability.client import expect
-from tests.web.world import HELM_CONFIG, LAYER, Pusher, image_document
+from tests.running import Registry
+from tests.web.affairs.reader import Reader, admin
+from tests.web.world import HELM_CONFIG, LAYER, PASSWORD, Pusher, image_document
 
 MARK = "xssmark"
 CORPUS = (
@@ -42,6 +44,10 @@ CORPUS = (
     "\u202exssmark",
 )
 ALL = " ".join(CORPUS)
+LINES = [text for text in CORPUS if text.isascii()]
+"""Those that a text of one line may be."""
+SHORT = "\"><svg/onload=alert('xssmark')>'<script>alert(1)</script>{{7*7}}"
+"""What gets out of most places, for fields that take little."""
 LINKS = (
     "javascript:alert('xssmark')",
     "data:text/html,xssmark",
@@ -86,12 +92,56 @@ def push(client: httpx2.Client) -> None:
         "annotations": {ALL: ALL},
     }
     pusher.manifest(NAME, referrer)
+    platform = {"os": "<b>xssmark", "architecture": SHORT, "variant": SHORT, "os.version": SHORT}
+    entries = [
+        image | {"platform": platform, "annotations": {SHORT: ALL, "vnd.docker.reference.type": SHORT}},
+        image | {"platform": {"os": "linux", "architecture": SHORT}},
+    ]
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, "annotations": {ALL: ALL}}
+    pusher.manifest(NAME, index, "index")
+    pusher.manifest(NAME, thing | {"annotations": {SHORT: ALL}}, "gone")
+    expect(client.delete(f"/v2/{NAME}/manifests/gone"), 202)
     for place, fields in (
         ("readme", {"readme": "\n\n".join((ALL, *CORPUS))}),
         ("settings/visibility", {"visibility": "public"}),
         ("settings/description", {"description": CORPUS[1] + CORPUS[2] + CORPUS[3]}),
     ):
         expect(client.post(f"/r/{NAME}/-/{place}", data=fields), 303)
+
+
+def write(registry: Registry) -> None:
+    """What people say of themselves, and name: display names and descriptions, tokens, devices, groups, clients that
+    keep logins, names that nobody has. `ada` owns `acme`, with a team `crew` and a robot `ci`."""
+    reader = Reader(registry, **{"user-agent": f"Firefox/1 Linux {SHORT}"}).sign_in("ada", PASSWORD)
+    reader.get("/settings/sign-in")
+    word = {"csrf": reader.word}
+    for action, fields in (
+        ("/settings", {"title": SHORT, "description": ALL[:499], "visibility": "private"}),
+        ("/u/acme/settings", {"title": SHORT, "description": ALL[499:900], "visibility": "private"}),
+        ("/u/acme/teams", {"name": "crew"}),
+        ("/u/acme/robots", {"name": "ci", "role": "read"}),
+        ("/u/acme/robots/ci/tokens", {"name": SHORT, "rights": "pull", "life": "", "repositories": ""}),
+        ("/settings/tokens", {"name": SHORT, "rights": "push", "life": "7", "repositories": "acme/*"}),
+    ):
+        reader.post(action, {**fields, **word})
+    for number, text in enumerate(LINES):
+        reader.post("/organizations", {"name": f"evil-{number}", **word})
+        about = {"title": text[:99], "description": text, "visibility": "public"}
+        reader.post(f"/u/evil-{number}/settings", {**about, **word})
+        reader.post("/settings/tokens", {"name": text, "rights": "push", "life": "", "repositories": "", **word})
+    reader.close()
+    boss = admin(registry)
+    boss.get("/settings/sign-in")
+    boss.post("/u/acme/teams/crew/group", {"group": SHORT, "csrf": boss.word})
+    boss.close()
+    with registry.client() as client:
+        for text in (SHORT, *LINES):
+            form = {
+                "grant_type": "password", "username": "ada", "password": PASSWORD, "access_type": "offline",
+                "client_id": text, "service": registry.address,
+            }  # fmt: skip
+            expect(client.post("/token", data=form), 200)
+        client.post("/sign-in", data={"name": SHORT, "password": SHORT})
 
 
 def _config(digest: str) -> dict[str, object]:
@@ -119,13 +169,39 @@ class Judge(HTMLParser):
     )
     _LINKS = ("href", "src", "action", "formaction", "hx-get", "hx-post", "srcdoc", "data", "poster", "xlink:href")
 
+    _ALONE = frozenset(
+        {"meta", "link", "input", "br", "hr", "img", "wbr", "col", "path", "use", "circle", "rect", "line"}
+    )
+
     def __init__(self) -> None:
         super().__init__()
         self.wrong: list[str] = []
+        self._open: list[str] = []
+
+    def handle_endtag(self, tag: str) -> None:
+        """Ours close what they open."""
+        if tag in self._ALONE:
+            return
+        if not self._open or self._open.pop() != tag:
+            self._note(tag, "closed, but not what was opened last")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Of SVG."""
+        self.handle_starttag(tag, attrs)
+        if tag not in self._ALONE:
+            self._open.pop()
+
+    def close(self) -> None:
+        """The end of the page."""
+        super().close()
+        if self._open:
+            self._note(self._open[-1], "never closed")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Look at one element."""
         values = dict(attrs)
+        if tag not in self._ALONE:
+            self._open.append(tag)
         if tag in self._TAGS:
             self._note(tag, "such an element")
         if tag == "script" and not (values.get("src") or "").startswith("/static/"):

@@ -20,12 +20,13 @@ PLACE = f"/r/{evil.NAME}"
 def evil_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder whose every text is evil."""
     data = tmp_path_factory.mktemp("evil") / "data"
-    registry = Registry.start(data, "--requests-per-second", "0", "--external-url", ORIGIN, is_open=False)
+    registry = Registry.start(data, "--requests-per-second", "0", is_open=False)
     try:
         command(registry, "user", "add", "ada", "--password-stdin", stdin=f"{PASSWORD}\n")
         command(registry, "org", "add", "acme", "--owner", "ada")
         with registry.client(auth=("ada", PASSWORD)) as client:
             evil.push(client)
+        evil.write(registry)
         registry.stop()
     finally:
         registry.kill()

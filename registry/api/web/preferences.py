@@ -7,7 +7,7 @@ from registry.api.web.cookies import kept
 from registry.api.web.languages import language_of
 from registry.api.web.services import WebServices
 from registry.api.web.table import WebRoute
-from registry.api.web.view import LANGUAGE_COOKIE, THEME_COOKIE, Theme, View, is_own_path
+from registry.api.web.view import LANGUAGE_COOKIE, THEME_COOKIE, Theme, View, place_of
 from registry.core.access import Action
 from registry.core.errors import FieldInvalid
 
@@ -25,8 +25,7 @@ async def post_preferences(services: WebServices, visit: Visit, view: View) -> A
         if form.text("theme") not in set(Theme):
             raise FieldInvalid("theme is auto, light or dark", field="theme")
         cookies += kept(THEME_COOKIE, form.text("theme"), is_https=services.is_https)
-    target = form.text("next", "/")
-    return services.pages.redirect(view, target if is_own_path(target) else "/", cookies=cookies)
+    return services.pages.redirect(view, place_of(form.text("next")), cookies=cookies)
 
 
 ROUTES = (WebRoute("preferences", "POST", "/preferences", Action.LOGIN, post_preferences),)

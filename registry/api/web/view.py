@@ -6,11 +6,12 @@ from urllib.parse import urlencode, urlsplit
 
 from registry.api.asgi import Request
 from registry.api.web.languages import LANGUAGES, Language, accepted, language_of
+from registry.auth.return_to import safe_return
 
 LANGUAGE_COOKIE = "depotry_language"
 THEME_COOKIE = "depotry_theme"
 COOKIES_MAX = 64
-_REFERER_MAX_CHARS = 2048
+_PLACE_MAX_CHARS = 2048
 
 
 class Theme(StrEnum):
@@ -100,7 +101,7 @@ def came_from(request: Request, origin: str) -> str:
     """The page of ours, at `origin`, on which a form stands that was sent; the start where the browser says nothing."""
     if request.method in ("GET", "HEAD"):
         return ""
-    shown = (request.header(b"hx-current-url") or request.header(b"referer") or "")[:_REFERER_MAX_CHARS]
+    shown = (request.header(b"hx-current-url") or request.header(b"referer") or "")[:_PLACE_MAX_CHARS]
     if not shown.lower().startswith(f"{origin.lower()}/"):
         return "/"
     try:
@@ -108,7 +109,7 @@ def came_from(request: Request, origin: str) -> str:
     except ValueError:
         return "/"
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    return path if is_own_path(path) else "/"
+    return place_of(path)
 
 
 def cookies_of(request: Request) -> dict[str, str]:
@@ -131,3 +132,8 @@ def is_own_path(path: str) -> bool:
         and "\\" not in path
         and " " not in path
     )
+
+
+def place_of(text: str) -> str:
+    """The page that a form says it stands on; the start where that is none of ours, however it is read (SEC-031)."""
+    return safe_return(text, max_chars=_PLACE_MAX_CHARS)

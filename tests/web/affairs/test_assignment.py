@@ -254,7 +254,7 @@ def test_sec_020_only_what_a_form_has_is_changed(hub: Registry, people: dict[str
         answer = reader.http.post(case.path, data={**extra, **fields, **word})
         if answer.status_code != case.status:
             wrong.append(f"{name}: {answer.status_code}, not {case.status}")
-        wrong += [f"{name}: {text}" for text in _differences(before, tables.cells(hub), case)]
+        wrong += [f"{name}: {text}" for text in differences(before, tables.cells(hub), case)]
         if case.who == "":
             reader.http.cookies.clear()
     assert not wrong, "\n" + "\n".join(wrong)
@@ -266,7 +266,7 @@ def _resolved(hub: Registry, value: Any) -> Any:
     return value
 
 
-def _differences(before: tables.Cells, after: tables.Cells, case: Case) -> list[str]:
+def differences(before: tables.Cells, after: tables.Cells, case: Case) -> list[str]:
     """What has changed that may not, and new rows that hold something else."""
     found: list[str] = []
     for table in after:

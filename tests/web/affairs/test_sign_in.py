@@ -159,13 +159,13 @@ class TestSecondFactor:
     def test_the_whole_way(self, hub: Registry, browsers: Open) -> None:
         """Set up, used to sign in, other recovery codes, turned off."""
         reader = browsers("factor")
-        secret, codes = _set_up(reader)
+        secret, codes = set_up(reader)
         assert len(codes) == 10
         again = browsers("")
-        page = _to_code(again, "factor")
+        page = to_code(again, "factor")
         again.send("/sign-in/code", code="000000", status=403).says("This code is wrong")
         # The one that turned it on was used.
-        again.send("/sign-in/code", code=_code(secret), status=403).says("was used before")
+        again.send("/sign-in/code", code=code_of(secret), status=403).says("was used before")
         page = again.send("/sign-in/code", code=codes[0].upper().replace("-", " "))
         assert page.path == "/settings/sign-in"
         page.says("9 are left")
@@ -174,7 +174,7 @@ class TestSecondFactor:
         new = re.findall(r"<code>([0-9a-z-]{19})</code>", page.answer.text)
         assert len(new) == 10 and not set(new) & set(codes)
         reader.http.cookies.clear()
-        _to_code(reader, "factor")
+        to_code(reader, "factor")
         reader.send("/sign-in/code", code=codes[1], status=403)
         reader.send("/sign-in/code", code=new[1])
         again.get("/settings/second-factor/off")
@@ -184,9 +184,9 @@ class TestSecondFactor:
     def test_a_password_alone_opens_nothing(self, browsers: Open) -> None:
         """The session between the two steps is good for the second one only."""
         reader = browsers("halfway")
-        _set_up(reader)
+        set_up(reader)
         reader.http.cookies.clear()
-        _to_code(reader, "halfway")
+        to_code(reader, "halfway")
         for path in ("/settings/sign-in", "/settings/tokens", "/settings/sessions", "/prove"):
             answer = reader.http.get(path)
             assert answer.status_code == 303 and answer.headers["location"].startswith("/sign-in?"), path
@@ -203,9 +203,9 @@ class TestSecondFactor:
         """SEC-065: fifty browsers that have shown the password use one recovery code, and one one-time code, at once:
         one of them is signed in."""
         reader = browsers("onetime")
-        secret, codes = _set_up(reader)
+        secret, codes = set_up(reader)
         tables.change(hub, "UPDATE second_factors SET last_step = 0")
-        for given in (codes[5], _code(secret)):
+        for given in (codes[5], code_of(secret)):
             assert _at_once(hub, "onetime", given, 12 if given != codes[5] else 50) == 1
 
 
@@ -262,9 +262,9 @@ class TestProof:
     def test_a_second_factor_is_asked_for(self, hub: Registry, browsers: Open) -> None:
         """The password alone proves nothing then."""
         reader = browsers("careful")
-        _, codes = _set_up(reader)
+        _, codes = set_up(reader)
         reader.http.cookies.clear()
-        _to_code(reader, "careful")
+        to_code(reader, "careful")
         reader.http.post("/sign-in/code", data={"code": codes[0]})
         tables.change(hub, "UPDATE sessions SET proved_at = 0")
         reader.get("/settings/password").says("authenticator app")
@@ -294,23 +294,25 @@ def _logs_in(hub: Registry, name: str) -> int:
         return client.get("/v2/").status_code
 
 
-def _code(secret: bytes) -> str:
+def code_of(secret: bytes) -> str:
+    """What the app shows now."""
     return totp.code(secret, totp.step_at(int(time.time() * 1000)))
 
 
-def _set_up(reader: Reader) -> tuple[bytes, list[str]]:
+def set_up(reader: Reader) -> tuple[bytes, list[str]]:
     """Turn it on; the secret, and the recovery codes."""
     reader.get("/settings/second-factor")
     page = reader.send("/settings/second-factor")
     typed = re.search(r'data-copy="((?:[A-Z2-7]{4} ?)+)"', page.answer.text)
     assert typed is not None, page.answer.text
     secret = base64.b32decode(typed[1].replace(" ", ""))
-    reader.send("/settings/second-factor/code", code="999999" if _code(secret) != "999999" else "1", status=403)
-    page = reader.send("/settings/second-factor/code", code=_code(secret))
+    reader.send("/settings/second-factor/code", code="999999" if code_of(secret) != "999999" else "1", status=403)
+    page = reader.send("/settings/second-factor/code", code=code_of(secret))
     return secret, re.findall(r"<code>([0-9a-z-]{19})</code>", page.answer.text)
 
 
-def _to_code(reader: Reader, name: str) -> Page:
+def to_code(reader: Reader, name: str) -> Page:
+    """Show the password; the page that asks for the code."""
     reader.get("/sign-in?next=/settings/sign-in")
     page = reader.send("/sign-in", name=name, password=PASSWORD)
     assert page.path == "/sign-in/code?next=%2Fsettings%2Fsign-in"
