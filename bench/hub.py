@@ -50,22 +50,23 @@ RATIO_LIMIT = 1.3
 NOISE_MS = 0.3
 """A difference below this is no difference: the clock of processes ticks a hundred times a second."""
 STATEMENTS_LIMIT = 3
-SMALL = Size(repositories=1_000, tags=200, pulls=100_000)
+SMALL = Size(repositories=2_500, tags=200, pulls=100_000)
+"""Enough namespaces, each with enough repositories, for a page."""
 QUERIES = {
     "/explore": ("sort=-pull_count", "sort=name", "sort=-size_bytes", "sort=-pushed_at", "q=worker", "q=wrker"),
     "/search": ("q=web",),
     "/search/suggestions": ("q=big",),
     "/u/{namespace}": ("sort=-star_count",),
     "/r/{repository}/-/tags": ("sort=version", "sort=-pushed", "q=9.99"),
-    f"{PREFIX}/repositories": ("sort=-pull_count", "sort=-size_bytes", "q=worker", "limit=100", "platform=linux/arm64"),
+    f"{PREFIX}/repositories": ("sort=-pulls", "sort=-size", "q=worker", "limit=100", "platform=linux/arm64"),
     f"{PREFIX}/repositories/{{repository}}/-/tags": ("limit=100", "sort=version", "sort=-pushed", "q=9.99"),
     f"{PREFIX}/instance/storage": ("days=365&top=8",),
     f"{PREFIX}/instance/traffic": ("step=day&count=365",),
     f"{PREFIX}/instance/ranking": ("by=size",),
 }
 """What else than nothing is asked for, where there is such a route."""
-NOT_LISTS = ("/openapi.json", "/openid", "/sign", "/static")
-"""Begin the paths of what shows nothing that is stored."""
+NOT_LISTS = ("/openapi.json", "/openid", "/sign", "/static", "/instance/audit/export", "/admin/audit.jsonl")
+"""Begin the paths of what shows nothing that is stored, or all of it: an export is as long as the audit."""
 VALUES = {
     "repository": BIG,
     "namespace": "team01",

@@ -57,7 +57,7 @@ class Size:
     @property
     def namespaces(self) -> int:
         """Each with enough repositories for a page."""
-        return max(2, min(100, self.repositories // 100))
+        return max(2, min(100, self.repositories // 50))
 
 
 def fill(engine: Engine, size: Size, *, now: int, progress: Progress) -> None:
