@@ -1,7 +1,8 @@
 """Signing in at an identity provider: OpenID Connect, authorization code with PKCE.
 
 The provider's own description of itself says where to go (discovery); it is read when it is needed first, so that a
-registry starts without its provider. Source: OpenID Connect Core and Discovery, RFC 7636 (PKCE), RFC 9700.
+registry starts without its provider. Source: OpenID Connect Core, Discovery and RP-Initiated Logout, RFC 7636 (PKCE),
+RFC 9700.
 """
 
 import asyncio
@@ -90,6 +91,7 @@ class _Description:
     token: str
     jwks: str
     userinfo: str | None
+    end_session: str | None
     secret_in_body: bool
 
 
@@ -133,8 +135,19 @@ class Provider:
         }
         if attempt.proves:
             fields |= {"prompt": "login", "max_age": "0"}
-        separator = "&" if "?" in description.authorization else "?"
-        return f"{description.authorization}{separator}{urlencode(fields, quote_via=quote)}"
+        return _with_query(description.authorization, fields)
+
+    async def sign_out_address(self) -> str | None:
+        """Where somebody signs out of the provider itself; None where it does not say. Raises ProviderFailed,
+        TooManyRequests.
+
+        Nothing says where to come back to: without an ID token, which nobody keeps, the provider must not follow that
+        unless it knows better, and many answer with an error for an address that they were not told before.
+        """
+        description = await self._described()
+        if description.end_session is None:
+            return None
+        return _with_query(description.end_session, {"client_id": self._client.id})
 
     async def person(self, code: str, attempt: Attempt) -> Person:
         """Who the provider's code stands for. Raises SignInRefused for a code that it does not know (any more),
@@ -197,8 +210,16 @@ class Provider:
             self._endpoint(content, "token_endpoint"),
             self._endpoint(content, "jwks_uri"),
             self._endpoint(content, "userinfo_endpoint") if "userinfo_endpoint" in content else None,
+            self._way_out(content),
             secret_in_body=not knows_basic,
         )
+
+    def _way_out(self, content: dict[str, Any]) -> str | None:
+        """Nobody is kept from signing in because signing out is described badly."""
+        try:
+            return self._endpoint(content, "end_session_endpoint")
+        except ProviderFailed:
+            return None
 
     def _endpoint(self, content: dict[str, Any], name: str) -> str:
         url = content.get(name)
@@ -309,6 +330,10 @@ class Provider:
         """What is wrong is for the log: who signs in cannot help it."""
         self._log.error("a single sign-on failed, because of the identity provider: %s", reason)
         return _failed()
+
+
+def _with_query(url: str, fields: dict[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(fields, quote_via=quote)}"
 
 
 def _base64(raw: bytes) -> str:

@@ -56,6 +56,14 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True)
+class Errand:
+    """What a browser has set out for (`SIGN_IN`, `LINK` or `PROVE`), and where it wanted to be after that."""
+
+    purpose: str
+    return_to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """What a browser that has come back is to do: go on to `return_to`, and keep the cookie of `signed_in`, where there
     is a new session."""
@@ -183,8 +191,18 @@ class SingleSignOn:
             await self._prove(person, back.session, back.visitor)
         return Arrival(state.return_to)
 
+    def errand(self, back: Back) -> Errand | None:
+        """What the browser had set out for, also where it is too late for that; None where that cannot be told."""
+        state = self._read(back.query.get("state", ""), back.browser)
+        return None if state is None else Errand(state.purpose, state.return_to)
+
     def _opened(self, text: str, browser: str | None) -> _State | None:
-        """What was sealed for this browser a while ago, None for anything else."""
+        """What was sealed for this browser a moment ago, None for anything else."""
+        state = self._read(text, browser)
+        return state if state is not None and -CLOCKS_MS < self._clock() - state.began_at < SIGN_IN_MS else None
+
+    def _read(self, text: str, browser: str | None) -> _State | None:
+        """What was sealed for this browser whenever that was."""
         if browser is None or not 0 < len(text) <= STATE_MAX_CHARS:
             return None
         try:
@@ -192,8 +210,7 @@ class SingleSignOn:
             state = _State(**json.loads(self._secret.unseal(PURPOSE, sealed)))
         except (binascii.Error, ValueError, TypeError, SecretUnusable):
             return None
-        is_its_own = hmac.compare_digest(state.browser_hash, _hash_of(browser))
-        return state if is_its_own and -CLOCKS_MS < self._clock() - state.began_at < SIGN_IN_MS else None
+        return state if hmac.compare_digest(state.browser_hash, _hash_of(browser)) else None
 
     def _code(self, query: Mapping[str, str]) -> str:
         """What the provider has sent along. Raises SignInRefused."""
@@ -277,6 +294,15 @@ class SingleSignOn:
         await self._sessions.prove(session, HOW, visitor)
 
     # Looking after it
+
+    async def knows(self, account_id: int) -> bool:
+        """Whether an account is somebody of the provider."""
+        return any(one.issuer == self.issuer for one in await self.identities.of_account(account_id))
+
+    async def sign_out_address(self) -> str | None:
+        """Where somebody signs out of the provider itself; None where it does not say. Raises ProviderFailed,
+        TooManyRequests."""
+        return await self._provider.sign_out_address()
 
     async def unlink(self, session: Session, visitor: Visitor) -> None:
         """Be nobody of the provider any more. Raises ProofRequired, AccountInvalid without a password."""

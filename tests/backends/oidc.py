@@ -121,6 +121,10 @@ class IdentityProvider:
     """Requests by path."""
     skew_s: int = 0
     """How far its clock is ahead."""
+    host: str = "127.0.0.1"
+    """As its addresses have it: for browsers `localhost` is another site."""
+    sign_out_path: Any = "/realm/logout?theme=plain"
+    """Where it says that one signs out, or anything else that it says there; None says nothing."""
 
     def __post_init__(self) -> None:
         """Listen."""
@@ -134,7 +138,7 @@ class IdentityProvider:
     @property
     def issuer(self) -> str:
         """Its name."""
-        return f"http://127.0.0.1:{self.port}/realm"
+        return f"http://{self.host}:{self.port}/realm"
 
     def close(self) -> None:
         """Stop listening, and end connections that a client keeps: a provider that is down answers on none."""
@@ -153,7 +157,11 @@ class IdentityProvider:
 
     def description(self) -> Claims:
         """What it says of itself."""
+        way_out = self.sign_out_path
+        if isinstance(way_out, str) and way_out.startswith("/"):
+            way_out = self.issuer.removesuffix("/realm") + way_out
         return {
+            **({} if way_out is None else {"end_session_endpoint": way_out}),
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize?theme=plain",
             "token_endpoint": f"{self.issuer}/token",
@@ -174,7 +182,10 @@ class IdentityProvider:
             f'<button name="subject" value="{html.escape(subject)}">{html.escape(subject)}</button>'
             for subject in self.people
         )
-        return f'<!doctype html><title>Who are you?</title><form method="post">{buttons}</form>'
+        no = '<button name="subject" value="">Nobody</button>'
+        # Without the icon of the address, which a browser would ask for.
+        head = '<!doctype html><title>Who are you?</title><link rel="icon" href="data:,">'
+        return f'{head}<form method="post">{buttons}{no}</form>'
 
     def authorize(self, query: dict[str, str], form: dict[str, str]) -> str:
         """Where to send somebody who has signed in."""
@@ -249,6 +260,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/authorize":
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             self._send(302, b"", {"location": provider.authorize(query, form)})
+        elif path == "/logout":
+            self._send(200, b"<!doctype html><title>Bye</title>Signed out.", {"content-type": "text/html"})
         elif path == "/token":
             self._send_json(*provider.exchange(form, authorization))
         elif path == "/userinfo":

@@ -50,6 +50,8 @@ class Window:
     """What the console said that was an error or a warning, and what scripts threw."""
     strangers: list[str] = field(default_factory=list)
     """Requests to other hosts."""
+    friend: str = ""
+    """The address of a host that pages may lead to, and that they ask for nothing else."""
     dialogs: list[str] = field(default_factory=list)
     """What `alert` and its like said; nothing of ours uses them."""
 
@@ -82,7 +84,10 @@ class Window:
                 self.errors.append(f"{message.type}: {message.text}")
 
         def asked(request: Request) -> None:
-            if urlsplit(request.url).scheme in ("http", "https", "ws", "wss") and not request.url.startswith(self.url):
+            parts = urlsplit(request.url)
+            is_of_friend = f"{parts.scheme}://{parts.netloc}" == self.friend and request.is_navigation_request()
+            is_ours = f"{parts.scheme}://{parts.netloc}" == self.url
+            if parts.scheme in ("http", "https", "ws", "wss") and not is_ours and not is_of_friend:
                 self.strangers.append(request.url)
 
         def shown(dialog: Dialog) -> None:
@@ -97,7 +102,14 @@ class Window:
 
 @contextmanager
 def window(
-    made: Browser, url: str, *, width: int = 1280, height: int = 900, scheme: str = "light", language: str = "en"
+    made: Browser,
+    url: str,
+    *,
+    width: int = 1280,
+    height: int = 900,
+    scheme: str = "light",
+    language: str = "en",
+    friend: str = "",
 ) -> Iterator[Window]:
     """A new window on a registry."""
     context = made.new_context(
@@ -107,7 +119,7 @@ def window(
         permissions=["clipboard-read", "clipboard-write"],
     )
     try:
-        found = Window(context, context.new_page(), url.rstrip("/"))
+        found = Window(context, context.new_page(), url.rstrip("/"), friend=friend)
         found.watch()
         yield found
     finally:

@@ -121,6 +121,40 @@ def test_names_that_accounts_get(given: str | None, expected: str | None) -> Non
         name_for(person)
 
 
+# Signing out
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("/realm/logout", "/logout?client_id=depotry"),
+        ("/realm/logout?theme=plain", "/logout?theme=plain&client_id=depotry"),
+        (None, None),
+        ("javascript:alert(1)", None),
+        ("http://id.example.com/logout", None),
+        (7, None),
+    ],
+)
+async def test_where_one_signs_out_of_the_provider(hall: Hall, told: Any, expected: str | None) -> None:
+    """Where it says; an address that nobody should follow is none, and keeps nobody from signing in. SEC-031."""
+    there(hall).sign_out_path = told
+    found = await hall.single.sign_out_address()
+    assert found == (None if expected is None else f"{there(hall).issuer}{expected}")
+    session = await hall.arrived("id-bob")
+    assert await hall.single.knows(session.account_id)
+    assert not await hall.single.knows((await hall.inside("alice")).account_id)
+
+
+async def test_what_a_browser_had_set_out_for(hall: Hall) -> None:
+    """It can be told after its time too, of nobody else's."""
+    brought = await back(hall)
+    hall.now += 11 * MINUTE_MS
+    errand = hall.single.errand(brought)
+    assert errand is not None and (errand.purpose, errand.return_to) == ("sign-in", "/r/acme/app")
+    assert hall.single.errand(replace(brought, browser="x" * 43)) is None
+    assert hall.single.errand(replace(brought, query={})) is None
+
+
 # One use, one browser
 
 

@@ -34,6 +34,7 @@ ROWS: dict[str, Row] = {
     "sign-in-code": Row("POST", "/sign-in/code", "login", 403, content={"code": "1"}),
     "sign-in-provider": Row("GET", "/sign-in/provider", "login", 404),
     "sign-in-callback": Row("GET", "/sign-in/callback", "login", 404),
+    "signed-out": Row("GET", "/signed-out", "login", 404),
     "sign-up-page": Row("GET", "/sign-up", "login", 404),
     "sign-up": Row("POST", "/sign-up", "login", 404, content={}),
     "proof-page": Own("GET", "/prove", "account", 200),

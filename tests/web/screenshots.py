@@ -45,6 +45,7 @@ NO_PAGES = {
     "config-bytes",
     "sign-in-provider",
     "sign-in-callback",
+    "signed-out",
     "admin-audit-export",
 }
 """Pieces of pages, downloads, and what leads elsewhere."""

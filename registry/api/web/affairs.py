@@ -18,6 +18,7 @@ from registry.api.web import (
     sessions,
     sign_in,
     sign_in_settings,
+    sign_out,
     sign_up,
     teams,
     tokens,
@@ -25,6 +26,7 @@ from registry.api.web import (
 
 ROUTES = (
     *sign_in.ROUTES,
+    *sign_out.ROUTES,
     *sign_up.ROUTES,
     *proof.ROUTES,
     *profiles.ROUTES,

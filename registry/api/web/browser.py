@@ -27,16 +27,13 @@ class Browser:
         return _cookie(SESSION.set(signed_in.secret, is_https=self.is_https, life_s=signed_in.life_s))
 
     def signed_out(self) -> Headers:
-        """The end of that cookie."""
-        return _cookie(SESSION.clear(is_https=self.is_https))
+        """The end of that cookie, and of the other one."""
+        return [*_cookie(SESSION.clear(is_https=self.is_https)), *_cookie(SIGN_ON.clear(is_https=self.is_https))]
 
     def departs(self, departure: Departure) -> Headers:
-        """The cookie of a browser that goes to the identity provider."""
+        """The cookie of a browser that goes to the identity provider. It outlasts the way back, for what was begun in
+        another window."""
         return _cookie(SIGN_ON.set(departure.browser, is_https=self.is_https, life_s=departure.life_s))
-
-    def arrived(self) -> Headers:
-        """The end of that cookie."""
-        return _cookie(SIGN_ON.clear(is_https=self.is_https))
 
 
 def browser_of(services: WebServices, visit: Visit) -> Browser:

@@ -7,10 +7,11 @@ from registry.api.boundary import Boundary
 from registry.api.hub.gate import Visit
 from registry.api.hub.paths import Paths
 from registry.api.responses import Answer, AnyAnswer, LinesAnswer
-from registry.api.web import affairs, browsing, cookies, preferences, proof
+from registry.api.web import affairs, browsing, cookies, preferences
 from registry.api.web.assets import PREFIX as STATIC
 from registry.api.web.forms import CSRF_FIELD, Form, read_form
 from registry.api.web.services import WebServices
+from registry.api.web.sign_in import way_to_proof
 from registry.api.web.table import WebRoute
 from registry.api.web.view import Caller, View, came_from
 from registry.api.web.view import preferences as preferences_of
@@ -79,7 +80,7 @@ class WebApp:
     def _failed(self, error: RegistryError, request: Request) -> Answer:
         if isinstance(error, ProofRequired):
             view = self._view(request)
-            return self._services.pages.redirect(view, proof.way_to_proof(view))
+            return self._services.pages.redirect(view, way_to_proof(view.way_back))
         if isinstance(error, Unauthenticated):
             view = self._view(request)
             if view.caller is None:

@@ -90,7 +90,81 @@ _BY_SENTENCE: tuple[tuple[str, Say], ...] = (
     ),
     (r"\w+ is one of the choices", lambda say: say.gettext("Choose one of these.")),
 )
-_COMPILED = tuple((re.compile(pattern), text) for pattern, text in _BY_SENTENCE)
+_OF_SIGN_ON: tuple[tuple[str, Say], ...] = (
+    (
+        r"this sign-in has ended, or was begun in another browser: begin again",
+        lambda say: say.gettext("This sign-in has ended, or was begun in another browser: begin again."),
+    ),
+    (
+        r"this sign-in was answered already: begin again",
+        lambda say: say.gettext("This sign-in was answered already: begin again."),
+    ),
+    (
+        r"you were signed out meanwhile: begin again",
+        lambda say: say.gettext("You were signed out meanwhile: begin again."),
+    ),
+    (
+        r"this answer is another identity provider's: begin again",
+        lambda say: say.gettext("This answer is another identity provider's: begin again."),
+    ),
+    (
+        r"the identity provider did not let you in",
+        lambda say: say.gettext("The identity provider did not let you in."),
+    ),
+    (
+        r"the identity provider did not let you in \((?P<code>[a-z_]+)\)",
+        lambda say: say.gettext("The identity provider did not let you in (%(code)s)."),
+    ),
+    (
+        r"the identity provider has sent no code: begin again",
+        lambda say: say.gettext("The identity provider has sent no code: begin again."),
+    ),
+    (
+        r"the identity provider does not know this sign-in any more: begin again",
+        lambda say: say.gettext("The identity provider does not know this sign-in any more: begin again."),
+    ),
+    (
+        r"the identity provider did not ask who you are: sign out there, and try again",
+        lambda say: say.gettext("The identity provider did not ask who you are: sign out there, and try again."),
+    ),
+    (
+        r"that was somebody else: sign in at the identity provider as yourself",
+        lambda say: say.gettext("That was somebody else: sign in at the identity provider as yourself."),
+    ),
+    (r"the account (?P<name>\S+) is disabled", lambda say: say.gettext("The account %(name)s is disabled.")),
+    (
+        r"you have no account here that belongs to this identity\. .*",
+        lambda say: say.gettext(
+            "You have no account here that belongs to this identity. If you have one with a password, sign in with"
+            " that, and link the two in your settings; else ask an admin."
+        ),
+    ),
+    (
+        r"the name (?P<name>\S+) is taken here, or was\. .*",
+        lambda say: say.gettext(
+            "The name %(name)s is taken here, or was. If it is yours, sign in with its password, and link the two in"
+            " your settings; else ask an admin for another one."
+        ),
+    ),
+    (
+        r"the identity provider calls you (?P<name>.*), which can be no name here: .*",
+        lambda say: say.gettext(
+            "The identity provider calls you %(name)s, which can be no name here: ask an admin for an account, sign in"
+            " with its password, and link the two in your settings."
+        ),
+    ),
+    (
+        r"(?P<name>\S+) is somebody else of this identity provider already: unlink that first",
+        lambda say: say.gettext("%(name)s is somebody else of this identity provider already: unlink that first."),
+    ),
+    (
+        r"this person of the identity provider has another account here already",
+        lambda say: say.gettext("This person of the identity provider has another account here already."),
+    ),
+)
+"""Of single sign-on."""
+
+_COMPILED = tuple((re.compile(pattern), text) for pattern, text in (*_BY_SENTENCE, *_OF_SIGN_ON))
 
 
 def said(say: Catalogue, error: RegistryError) -> str:

@@ -8,12 +8,12 @@ from registry.api.web.questions import Question, ask
 from registry.api.web.refusals import NOTHING_WRONG, Refusal, refusal, tried, wrong
 from registry.api.web.second_factor import off_question
 from registry.api.web.services import WebServices
-from registry.api.web.sign_in import departs, single_sign_on
+from registry.api.web.sign_in import departs, refused_there, single_sign_on
 from registry.api.web.sign_up import password_hint
 from registry.api.web.table import WebRoute
 from registry.api.web.view import View
 from registry.core.access import Action
-from registry.core.errors import AccountInvalid, RegistryError
+from registry.core.errors import AccountInvalid, ProviderFailed, RegistryError, TooManyRequests
 
 PATH = "/settings/sign-in"
 PASSWORD_PATH = "/settings/password"  # noqa: S105 - a path
@@ -69,10 +69,14 @@ def _password_form(services: WebServices, view: View, problem: Refusal = NOTHING
 async def post_link(services: WebServices, visit: Visit, view: View) -> Answer:
     """To the identity provider, to be somebody there as well."""
     browser = browser_of(services, visit)
-    departure = await single_sign_on(services).begin_link(
-        session_of(visit), browser.origin, return_to=PATH, browser=browser.sign_on
+    found = await tried(
+        single_sign_on(services).begin_link(session_of(visit), browser.origin, return_to=PATH, browser=browser.sign_on),
+        ProviderFailed,
+        TooManyRequests,
     )
-    return departs(services, view, browser, departure)
+    if isinstance(found, RegistryError):
+        return await _ways(services, visit, view, refused_there(services, view, found))
+    return departs(services, view, browser, found)
 
 
 async def get_unlink(services: WebServices, visit: Visit, view: View) -> Answer:

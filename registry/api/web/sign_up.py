@@ -5,10 +5,10 @@ from registry.api.responses import Answer
 from registry.api.web.browser import browser_of
 from registry.api.web.refusals import NOTHING_WRONG, Refusal, refusal, tried, wrong
 from registry.api.web.services import Signing, WebServices
+from registry.api.web.sign_in import return_of
 from registry.api.web.table import WebRoute
 from registry.api.web.view import View
 from registry.auth import passwords
-from registry.auth.return_to import safe_return
 from registry.core.access import Action
 from registry.core.errors import RegistryError, RouteUnknown
 from registry.core.limits import PASSWORD_MIN_CHARS
@@ -20,14 +20,14 @@ from registry.services.sessions import SignedIn, Visitor
 async def get_sign_up(services: WebServices, visit: Visit, view: View) -> Answer:
     """The form."""
     _open(services)
-    return _form(services, view, safe_return(visit.request.query().get("next", [""])[-1]))
+    return _form(services, view, return_of(visit.request.query().get("next", [""])[-1]))
 
 
 async def post_sign_up(services: WebServices, visit: Visit, view: View) -> Answer:
     """Make the account, and sign in to it."""
     _open(services)
     form, browser = visit.body, browser_of(services, visit)
-    target = safe_return(form.text("next"))
+    target = return_of(form.text("next"))
     name, password = form.text("name"), form.raw("password")
     if password != form.raw("again"):
         say = services.pages.texts(view)

@@ -22,7 +22,10 @@ Open = Callable[[str], Reader]
 def there() -> Iterator[IdentityProvider]:
     """The provider."""
     found = IdentityProvider(
-        people={name: {"preferred_username": name, "groups": ["staff"]} for name in ("uma", "vic", "wes", "xia", "yan")}
+        people={
+            name: {"preferred_username": name, "groups": ["staff"]}
+            for name in ("uma", "vic", "wes", "xia", "yan", "zoe")
+        }
     )
     yield found
     found.close()
@@ -145,10 +148,59 @@ def test_showing_again_who_one_is(hub: Registry, there: IdentityProvider, browse
     assert page.path == "/prove?next=%2Fsettings%2Ftokens%2Fnew"
     assert not [form for form in page.forms if form.action == "/prove"]
     address = _departed(reader.send("/prove/provider"))
-    _back(reader, there, address, "vic", status=403)
-    reader.get("/prove?next=/settings/tokens/new")
+    page = _back(reader, there, address, "vic").says("That was somebody else")
+    assert page.path == "/prove?next=%2Fsettings%2Ftokens%2Fnew"
     address = _departed(reader.send("/prove/provider"))
     assert _back(reader, there, address, "uma").path == "/settings/tokens/new"
+
+
+def test_a_link_that_fails(hub: Registry, there: IdentityProvider, browsers: Open) -> None:
+    """Who is signed in stays so, and stands where it was linked from, with the reason."""
+    _back(browsers(""), there, _gone(browsers("")), "zoe", status=403)
+    reader = browsers("")
+    _back(reader, there, _gone(reader), "zoe")
+    reader = newcomer(hub, "unlinked")
+    for subject, reason in (("zoe", "has another account here already"), ("nobody", "did not let you in")):
+        reader.get("/settings/sign-in")
+        address = _departed(reader.send("/settings/identity/link"))
+        page = _back(reader, there, address, subject).says(reason)
+        assert page.path == "/settings/sign-in"
+    reader.close()
+
+
+def test_two_windows(there: IdentityProvider, browsers: Open) -> None:
+    """One browser begins twice, and comes back twice."""
+    reader = browsers("")
+    first, second = _gone(reader), _gone(reader, "/sign-in/provider?next=/explore")
+    assert _back(reader, there, first, "uma").path == "/"
+    assert _back(reader, there, second, "uma").path == "/explore"
+
+
+def test_a_form_leads_to_no_provider(hub: Registry, browsers: Open) -> None:
+    """The policy of the pages says `form-action 'self'`, and browsers hold redirects to it: whoever has filled in a
+    form is never sent on to the way there."""
+    newcomer(hub, "formal").close()
+    for target in ("/sign-in/provider?next=/", "/sign-in/callback?code=x", "/sign-in"):
+        reader = browsers("")
+        reader.get(str(httpx2.URL("/sign-in", params={"next": target})))
+        page = reader.send("/sign-in", name="formal", password=PASSWORD)
+        assert page.path == "/"
+        assert "form-action 'self';" in page.answer.headers["content-security-policy"]
+
+
+def test_signing_out(hub: Registry, there: IdentityProvider, browsers: Open) -> None:
+    """Who is somebody of the provider is told that it may be signed in there, and shown the way out."""
+    reader = browsers("")
+    _back(reader, there, _gone(reader), "uma")
+    reader.get("/settings")
+    page = reader.send("/sign-out").says("You may still be signed in at")
+    assert page.path == "/signed-out"
+    assert f"{there.issuer}/logout?theme=plain&client_id={CLIENT_ID}" in [url for _, url in page.links]
+    reader.get("/settings").says("Sign in")
+    reader = newcomer(hub, "leaver")
+    reader.get("/settings")
+    assert reader.send("/sign-out").path == "/"
+    reader.close()
 
 
 def test_a_provider_that_is_down(there: IdentityProvider, hub: Registry, browsers: Open) -> None:
