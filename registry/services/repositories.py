@@ -105,11 +105,16 @@ class Repositories:
         found = await self.database.read(lambda connection: existing_repository(connection, name))
         return RepositoryAccess(name, found.id, actor)
 
-    async def create(self, target: RepositoryAccess, wanted: RepositoryChange) -> None:
-        """Make a repository that holds nothing, for who was let in to push to it. Raises FieldInvalid, and Conflict
-        where there is one of this name, or one that had it."""
+    async def create(
+        self, target: RepositoryAccess, wanted: RepositoryChange, *, actions: frozenset[Action]
+    ) -> Settings:
+        """Make a repository that holds nothing, for who was let in to push to it with these actions: without that of
+        its admins it is as visible as the namespace says. Raises FieldInvalid, Denied, and Conflict where there is one
+        of this name, or one that had it."""
         checked = wanted.checked()
         visibility = target.visibility if checked.visibility is KEEP else checked.visibility
+        if visibility is not target.visibility and Action.ADMINISTER not in actions:
+            raise Denied(f"repositories that you make there are {target.visibility.value}", field="visibility")
 
         def change(connection: Connection, now: int) -> None:
             new = replace(target, visibility=visibility)
@@ -121,6 +126,7 @@ class Repositories:
             journal.created(connection, new, now=now)
 
         await administration.change(self.database, self.clock, target, change)
+        return Settings(str(target.name), "" if checked.description is KEEP else checked.description, visibility)
 
     async def all(self, prefix: str = "") -> list[Repository]:
         """Every repository whose name begins with `prefix`, by name."""

@@ -1,6 +1,9 @@
 """What all of the hub's API has in common: paths, ETags, problems, limits, and who may come in how."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -9,7 +12,7 @@ from registry.api.hub import cursors
 from registry.api.hub.paths import Paths
 from registry.core.errors import FieldInvalid, InvalidRequest, MethodNotAllowed, RouteUnknown
 from tests.hub.routes import Simple
-from tests.running import ADMIN_PASSWORD, Registry
+from tests.running import ADMIN_PASSWORD, Pair, Registry
 
 PATHS = Paths(
     [
@@ -204,3 +207,19 @@ class TestCredentials:
         for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
             assert client.post("/me", headers=headers).status_code in (403, 405)
             assert client.get("/me", headers=headers).status_code == 200
+
+
+def test_our_own_failure_is_a_problem_too(tmp_path: Path) -> None:
+    """A row that no code of ours writes: the document of an error, nothing of what happened, and a line of the log."""
+    registry = Registry.start(tmp_path / "data", pair=Pair("sqlite+files", (), {}), is_open=False)
+    try:
+        with registry.client(("admin", ADMIN_PASSWORD)) as client:
+            assert client.post("/api/v1/repositories", json={"name": "some/thing"}).status_code == 201
+            with closing(sqlite3.connect(registry.data / "registry.db")) as database, database:
+                database.execute("UPDATE repositories SET created_at = 'yesterday'")
+            answer = client.get("/api/v1/repositories/some/thing")
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert answer.json()["code"] == "UNKNOWN" and "yesterday" not in answer.text
+        assert any("Traceback" in str(line.get("exception")) for line in registry.log_lines())
+    finally:
+        registry.kill()

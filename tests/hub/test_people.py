@@ -236,6 +236,27 @@ def test_a_repository_is_described_shown_starred_and_moved(hub: Hub) -> None:
     ask(hub.ben, "DELETE", "/repositories/bens/www")
 
 
+def test_a_repository_is_made_before_anything_is_pushed(hub: Hub) -> None:
+    """By who may push there; who would not administer it takes the visibility that the namespace gives."""
+    wanted = {"name": "acme/planned", "description": "Soon.", "visibility": "public"}
+    assert ask(hub.ann, "POST", "/repositories", wanted, 201) == wanted
+    assert ask(hub.nobody, "GET", "/repositories/acme/planned")["description"] == "Soon."
+    assert problem(hub.ann, "POST", "/repositories", {"name": "acme/planned"}, 409)[0] == "name"
+    assert ask(hub.ann, "POST", "/repositories", {"name": "acme/quiet"}, 201)["visibility"] == "private"
+    for caller, status in ((hub.ben, 403), (hub.nobody, 401)):
+        ask(caller, "POST", "/repositories", {"name": "acme/theirs"}, status)
+        ask(caller, "POST", "/repositories", {"name": "acme/quiet"}, status)
+    ask(hub.ann, "PUT", "/namespaces/acme/roles/ben", {"role": "write"})
+    assert (
+        problem(hub.ben, "POST", "/repositories", {"name": "acme/bens", "visibility": "public"}, 403)[0] == "visibility"
+    )
+    ask(hub.ann, "GET", "/repositories/acme/bens", status=404)
+    ask(hub.ben, "POST", "/repositories", {"name": "acme/bens", "visibility": "private"}, 201)
+    ask(hub.ann, "DELETE", "/namespaces/acme/roles/ben", status=204)
+    for name in ("planned", "quiet", "bens"):
+        ask(hub.ann, "DELETE", f"/repositories/acme/{name}")
+
+
 def test_what_was_seen_is_what_is_changed(hub: Hub) -> None:
     """If-Match: everything that is changed has an ETag that a write can demand, and a wrong one changes nothing."""
     hub.desk.user("mia")
@@ -414,6 +435,7 @@ VALID: dict[str, Any] = {
     "createRobotToken": {"name": "x", "scopes": ["read"]},
     "setRole": {"role": "admin"},
     "setNamespaceRole": {"role": "admin"},
+    "createRepository": {"name": "acme/fresh"},
     "updateSettings": {"description": "x"},
     "putReadme": {"markdown": "x"},
     "moveRepository": {"name": "acme/fresh"},

@@ -61,6 +61,7 @@ ROWS: dict[str, Row] = {
     "getOpenApi": Row("GET", "/openapi.json", "ping", 200, 200),
     "getMe": Row("GET", "/me", "self", 200),
     "listRepositories": Row("GET", "/repositories", "catalog", 200),
+    "createRepository": Row("POST", "/repositories", "self", 400, content={}),
     "getRepository": Row("GET", "/repositories/{}", "pull", 200),
     "listNamespaces": Row("GET", "/namespaces", "catalog", 200),
     "getNamespace": Row("GET", "/namespaces/acme", "catalog", 200),

@@ -36,6 +36,19 @@ def answer_to(error: RegistryError, request: Request) -> Answer:
     return Answer(status, headers, json.dumps(problem(error, status, code)).encode("utf-8"))
 
 
+def broken(headers: Headers) -> Answer:
+    """The answer where our own code failed: it says nothing of what happened; the log does."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
+        "status": 500,
+        "detail": "the registry failed; its log says why",
+        "code": "UNKNOWN",
+    }
+    kind: Headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store")]
+    return Answer(500, [*kind, *headers], json.dumps(body).encode("utf-8"))
+
+
 def problem(error: RegistryError, status: int, code: str) -> dict[str, object]:
     """The body: the members of RFC 9457, `code` for programs, `field` where one is wrong, and the facts."""
     facts = {key: value for key, value in error.facts.items() if key not in ("retry_after_s", "field")}

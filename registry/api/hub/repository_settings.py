@@ -34,6 +34,16 @@ class RepositorySettings(msgspec.Struct, frozen=True, kw_only=True):
     visibility: Visibility
 
 
+class NewRepository(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A repository to be. A push makes one too."""
+
+    name: NameText
+    """All of it: `acme/web`."""
+    description: DescriptionText = ""
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    """What the namespace gives where it is left out. Who does not administer the repository has no other choice."""
+
+
 class SettingsChange(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """What shall be different. What is left out stays."""
 
@@ -102,6 +112,14 @@ class RemovedRepository(msgspec.Struct, frozen=True, kw_only=True):
     """As it was counted last, what it shares with others included."""
     aliases: list[str]
     """Former names that mean nothing any more."""
+
+
+async def create_repository(services: HubServices, visit: Visit) -> Answer:
+    """Make a repository that holds nothing yet."""
+    body: NewRepository = visit.body
+    inside = await services.gate.into(visit, body.name, Action.PUSH)
+    wanted = RepositoryChange(body.description, lists.kept(body.visibility))
+    return _settings(await services.repositories.create(inside.access, wanted, actions=inside.actions), 201)
 
 
 async def get_settings(services: HubServices, visit: Visit) -> Answer:
@@ -224,9 +242,9 @@ async def delete_repository(services: HubServices, visit: Visit) -> Answer:
     return answers.one(removed)
 
 
-def _settings(found: FoundSettings) -> Answer:
+def _settings(found: FoundSettings, status: int = 200) -> Answer:
     shown = RepositorySettings(name=found.name, description=found.description, visibility=found.visibility)
-    return answers.one(shown, version=administration.version(found))
+    return answers.one(shown, status, version=administration.version(found))
 
 
 def _alias(found: FoundAlias) -> Alias:
@@ -242,6 +260,16 @@ _HERE = f"{_ONE}/-"
 _SETTINGS, _README, _STAR = f"{_HERE}/settings", f"{_HERE}/readme", f"{_HERE}/star"
 _NAMES = "/namespaces/{namespace}/former-names"
 ROUTES = (
+    HubRoute(
+        "createRepository",
+        "POST",
+        "/repositories",
+        Action.SELF,
+        create_repository,
+        answer=RepositorySettings,
+        status=201,
+        body=NewRepository,
+    ),
     HubRoute("getSettings", "GET", _SETTINGS, Action.ADMINISTER, get_settings, answer=RepositorySettings),
     HubRoute(
         "updateSettings",

@@ -52,7 +52,7 @@ class HubApi:
 
     def __init__(self, services: HubServices) -> None:
         self._services = services
-        self._boundary = Boundary(self._respond, self._failed)
+        self._boundary = Boundary(self._respond, self._failed, self._broken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -75,3 +75,6 @@ class HubApi:
         answer = problems.answer_to(error, request)
         answer.headers.extend(self._services.gate.headers(request))
         return answer
+
+    def _broken(self, request: Request) -> Answer:
+        return problems.broken(self._services.gate.headers(request))

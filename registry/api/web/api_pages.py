@@ -12,6 +12,8 @@ from registry.api.web.table import WebRoute
 from registry.api.web.view import View
 from registry.core.access import Action
 
+_ANY_NUMBER = 2**31
+"""A limit from here on is that of the database, and nobody needs to read it."""
 _REFERENCE = "#/components/schemas/"
 
 
@@ -147,6 +149,8 @@ def _words(schema: dict[str, Any]) -> str:
     if kind == "array":
         inner = _words(schema["items"]) if isinstance(schema.get("items"), dict) else "any"
         return f"({inner})[]" if " | " in inner else f"{inner}[]"
+    if schema.get("maximum", _ANY_NUMBER) < _ANY_NUMBER:
+        return f"{kind} {schema.get('minimum', '')}…{schema['maximum']}"
     return kind
 
 

@@ -37,11 +37,11 @@ async def post_new(services: WebServices, visit: Visit, view: View) -> Answer:
         name = f"{given['namespace']}/{given['name']}"
         inside = await services.hub.gate.into(visit, name, Action.PUSH)
         wanted = RepositoryChange(description=given["description"], visibility=Visibility(given["visibility"]))
-        if Action.ADMINISTER not in inside.actions and wanted.visibility is not inside.access.visibility:
+        await services.hub.repositories.create(inside.access, wanted, actions=inside.actions)
+    except (Denied, NameUnknown) as error:
+        if error.facts.get("field") == "visibility":
             text = texts.gettext("Only the owners of the namespace choose that: others take what it gives.")
             return await _form(services, visit, view, given, wrong(403, visibility=text))
-        await services.hub.repositories.create(inside.access, wanted)
-    except (Denied, NameUnknown):
         text = texts.gettext("You may not make repositories there.")
         return await _form(services, visit, view, given, wrong(403, namespace=text))
     except Conflict:
