@@ -418,6 +418,16 @@ class TestSettings:
         assert "is deleted" in await desk.done(f"{WEB}/-/settings/delete", "ada", confirmation="acme/web")
         await desk.get(WEB, "ada", status=404)
 
+    async def test_the_next_of_its_name_has_an_audit_of_its_own(self, desk: Pages) -> None:
+        """What was done in another repository that had the name is nothing for the admins of this one."""
+        assert "star.added" in await desk.get(f"{WEB}/-/audit", "ada")
+        await desk.done(f"{WEB}/-/settings/delete", "ada", confirmation="acme/web")
+        await desk.settle()
+        given = {"namespace": "acme", "name": "web", "description": "", "visibility": "private"}
+        await desk.done("/new", "ada", **given)
+        seen = await desk.get(f"{WEB}/-/audit", "ada")
+        assert "repository.created" in seen and "star.added" not in seen and "manifest.pushed" not in seen
+
     async def test_sec_020_other_fields_change_nothing(self, desk: Pages) -> None:
         """SEC-020: what a form does not ask for is not taken."""
         form = {"description": "x", "visibility": "private", "namespace": "ben", "star_count": "99", "name": "ben/web"}

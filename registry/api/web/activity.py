@@ -96,12 +96,13 @@ async def post_restore(services: WebServices, visit: Visit, view: View) -> Answe
 
 
 async def get_audit(services: WebServices, visit: Visit, view: View) -> Answer:
-    """Everything that was done to it and in it, newest first. Only admins of the instance see from where."""
+    """Everything that was done to it and in it since it was made, newest first: an earlier one of its name had other
+    admins. Only admins of the instance see from where."""
     before = Asked.of(view).position("after", tuple[int, int])
     frame = await framed(services, visit, "activity")
     if (elsewhere := moved(services, visit, view, frame)) is not None:
         return elsewhere
-    found = await services.hub.audits.page(Filter(repository=frame.name), before=before, count=ROWS)
+    found = await services.hub.audits.page(Filter(repository=frame.name, since=frame.repository.created_at), before=before, count=ROWS)
     values = {
         "frame": frame,
         "rows": found.rows,
