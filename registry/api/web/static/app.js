@@ -202,8 +202,9 @@
   });
 
   document.addEventListener("focusin", (event) => {
-    // Who goes on by Tab leaves a menu, which else would lie over what comes next.
-    closeMenus(event.target);
+    // Who goes on by Tab leaves a menu, which else would lie over what comes next. A click closes it at its end: before
+    // that the page could move below the pointer.
+    if (event.target.matches(":focus-visible")) closeMenus(event.target);
     const search = event.target.closest("[data-typeahead]");
     if (search) showSuggestions(search);
   });
