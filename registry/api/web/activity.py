@@ -102,7 +102,9 @@ async def get_audit(services: WebServices, visit: Visit, view: View) -> Answer:
     frame = await framed(services, visit, "activity")
     if (elsewhere := moved(services, visit, view, frame)) is not None:
         return elsewhere
-    found = await services.hub.audits.page(Filter(repository=frame.name, since=frame.repository.created_at), before=before, count=ROWS)
+    found = await services.hub.audits.page(
+        Filter(repository=frame.name, since=frame.repository.created_at), before=before, count=ROWS
+    )
     values = {
         "frame": frame,
         "rows": found.rows,
