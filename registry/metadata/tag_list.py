@@ -36,7 +36,7 @@ from registry.core.manifest import is_index
 from registry.metadata.mixed import rows
 from registry.metadata.schema import accounts, manifest_children, manifests, pulls, repositories, tags
 
-WALK_MAX = 5_000
+WALK_MAX = 2_000
 """Tags that a filter looks at for one page."""
 PLATFORMS_MAX = 50
 """Parts of an index that a list shows; `Entry.is_cut` says that there are more."""
