@@ -23,7 +23,8 @@ TRIES = 3
 FOUND_BY_NAME = {f"{PREFIX}/namespaces/{{namespace}}/roles/{{holder}}": 4}
 """No page and no list: one role, after the place and the holder. It is as many whatever there is."""
 SHOW_NOTHING = {
-    "/organizations/{namespace}", "/sign-in", "/sign-in/code", "/sign-in/provider", "/sign-in/callback", "/sign-up", "/signed-out",
+    "/organizations/{namespace}", "/sign-in", "/sign-in/code", "/sign-in/provider", "/sign-in/callback", "/sign-up",
+    "/signed-out",
 }  # fmt: skip
 """These lead elsewhere, or are for who has not signed in, yet or any more."""
 QUERIES = {
