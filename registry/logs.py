@@ -1,28 +1,36 @@
 """Log lines: structured, one form for ours and for those of the libraries."""
 
-import json
+import io
 import logging
 import sys
-import traceback
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
-"""What every record has; everything else was given as `extra`."""
-_DIM, _RESET = "\x1b[2m", "\x1b[0m"
-_COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
-_TELLING = frozenset(" ='\"")
-"""What a value with one of these means would be unclear without quotes."""
-_EVENT_CHARS = 30
-"""Texts are as wide as this at least, so that the values of most lines begin below each other."""
+import structlog
 
 
 def set_up(*, log_format: str, level: str, worker: str | None = None) -> None:
     """Send every log to standard error: as text on a terminal, as one JSON object a line elsewhere (`auto`). Each line
     of a worker, one of several processes, says which."""
-    is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+    ]
+    if worker is not None:
+        shared.append(_Named(worker))
+    last: list[Any] = (
+        [_visible_event, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_indented)]
+        if text
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(TextLines(worker, has_colours=sys.stderr.isatty()) if is_text else JsonLines(worker))
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -31,72 +39,30 @@ def set_up(*, log_format: str, level: str, worker: str | None = None) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-class JsonLines(logging.Formatter):
-    """A line is an object of `event`, `level`, `logger`, `timestamp`, and what was given with it."""
+class _Named:
+    """A processor of log lines that adds the worker."""
 
-    def __init__(self, worker: str | None) -> None:
-        super().__init__()
+    def __init__(self, worker: str) -> None:
         self._worker = worker
 
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever was given."""
-        line: dict[str, object] = {
-            "event": record.getMessage(),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "timestamp": _time(record),
-            **_given(record, self._worker),
-        }
-        if failure := _failure(record):
-            line["exception"] = failure
-        return json.dumps(line, default=repr)
+    def __call__(self, _logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+        line.setdefault("worker", self._worker)
+        return line
 
 
-class TextLines(logging.Formatter):
-    """A line for people. What was given is quoted where it is not plain, and so is a text of several lines, and a
-    traceback is indented: nothing that a client sends can look like a line of its own."""
-
-    def __init__(self, worker: str | None, *, has_colours: bool) -> None:
-        super().__init__()
-        self._worker = worker
-        self._has_colours = has_colours
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, and after it the lines of what failed."""
-        level = f"{record.levelname.lower():<9}"
-        colour = _COLOURS.get(record.levelno, "") if self._has_colours else ""
-        dim, reset = (_DIM, _RESET) if self._has_colours else ("", "")
-        text = _visible(record.getMessage())
-        given = "".join(f" {name}={_shown(value)}" for name, value in sorted(_given(record, self._worker).items()))
-        stamp = f"{dim}{_time(record)}{reset}"
-        line = f"{stamp} [{colour}{level}{reset if colour else ''}] {text:<{_EVENT_CHARS}} [{record.name}]{given}"
-        return "\n    ".join((line, *map(_visible, _failure(record).splitlines())))
+def _visible_event(_logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+    """A processor for people: a text with line ends or control characters is quoted, as values are. Nothing that a
+    client sends can look like a line of its own."""
+    line["event"] = _visible(str(line["event"]))
+    return line
 
 
-def _given(record: logging.LogRecord, worker: str | None) -> dict[str, Any]:
-    found = {name: value for name, value in vars(record).items() if name not in _OWN}
-    if record.stack_info:
-        found["stack_info"] = record.stack_info
-    if worker is not None:
-        found.setdefault("worker", worker)
-    return found
-
-
-def _failure(record: logging.LogRecord) -> str:
-    """The traceback of what was raised, nothing where nothing was."""
-    if not record.exc_info or record.exc_info[1] is None:
-        return ""
-    return "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
-
-
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _indented(out: TextIO, failure: Any) -> None:
+    """Write a traceback so that none of its lines looks like one of ours."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, failure)
+    out.writelines(f"\n    {_visible(line)}" for line in text.getvalue().strip().splitlines())
 
 
 def _visible(text: str) -> str:
     return text if text.isprintable() else repr(text)
-
-
-def _shown(value: object) -> str:
-    is_plain = isinstance(value, str) and value.isprintable() and value and not _TELLING & set(value)
-    return str(value) if is_plain else repr(value)

@@ -69,4 +69,4 @@ def test_of_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     lines = written(capsys, log_format="auto")
     assert lines[0].startswith("\x1b[2m2")
-    assert "[\x1b[33mwarning  \x1b[0m]" in lines[1]
+    assert "\x1b[33m" in lines[1] and "warning" in lines[1]

@@ -126,16 +126,17 @@ class Contents:
 
     async def artifact(self, access: RepositoryAccess, reference: Reference) -> Artifact:
         """One manifest, with its tags and platforms. Raises ManifestUnknown."""
-        repository_id = existing(access)
-        found = await self.database.read(lambda connection: artifacts.find(connection, repository_id, reference))
-        if found is None:
-            raise ManifestUnknown("no such manifest", reference=str(reference))
-        return found
+        return await self._found(access, reference, artifacts.find)
 
     async def digest(self, access: RepositoryAccess, reference: Reference) -> Digest:
         """The digest of a manifest. Raises ManifestUnknown."""
+        return await self._found(access, reference, artifacts.digest_of)
+
+    async def _found(
+        self, access: RepositoryAccess, reference: Reference, find: Callable[[Connection, int, Reference], T | None]
+    ) -> T:
         repository_id = existing(access)
-        found = await self.database.read(lambda connection: artifacts.digest_of(connection, repository_id, reference))
+        found = await self.database.read(lambda connection: find(connection, repository_id, reference))
         if found is None:
             raise ManifestUnknown("no such manifest", reference=str(reference))
         return found

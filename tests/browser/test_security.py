@@ -27,7 +27,7 @@ from tests.web.affairs import tables
 from tests.web.affairs.test_forgery import WRITING
 from tests.web.affairs.test_reflection import AWAY
 from tests.web.screenshots import sign_in
-from tests.web.world import PASSWORD, command
+from tests.web.world import PASSWORD
 
 PATHS: Paths[WebRoute] = Paths(WEB_ROUTES)
 NO_PAGES = {
@@ -57,11 +57,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     data = tmp_path_factory.mktemp("evil") / "data"
     registry = Registry.start(data, *flags, is_open=False, pair=Pair("its own"))
     try:
-        command(registry, "user", "add", "ada", "--password-stdin", stdin=f"{PASSWORD}\n")
-        command(registry, "org", "add", "acme", "--owner", "ada")
-        with registry.client(auth=("ada", PASSWORD)) as client:
-            evil.push(client)
-        evil.write(registry)
+        evil.fill(registry)
         yield registry
     finally:
         registry.kill()

@@ -12,7 +12,7 @@ from tests.clients.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from tests.reliability.client import expect
 from tests.running import Registry
 from tests.web.affairs.reader import Reader, admin
-from tests.web.world import HELM_CONFIG, LAYER, PASSWORD, Pusher, image_document
+from tests.web.world import HELM_CONFIG, LAYER, PASSWORD, Pusher, command, image_document
 
 MARK = "xssmark"
 CORPUS = (
@@ -59,6 +59,15 @@ LINKS = (
 )
 NAME = "acme/evil"
 """The repository that is all of this."""
+
+
+def fill(registry: Registry) -> None:
+    """A user `ada`, her organization `acme`, and every text of both and of an image in it evil."""
+    command(registry, "user", "add", "ada", "--password-stdin", stdin=f"{PASSWORD}\n")
+    command(registry, "org", "add", "acme", "--owner", "ada")
+    with registry.client(auth=("ada", PASSWORD)) as client:
+        push(client)
+    write(registry)
 
 
 def push(client: httpx2.Client) -> None:

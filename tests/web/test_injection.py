@@ -10,7 +10,6 @@ import pytest
 from tests.running import Registry
 from tests.web import evil
 from tests.web.conftest import ORIGIN, Pages, served
-from tests.web.world import PASSWORD, command
 
 pytestmark = pytest.mark.anyio
 PLACE = f"/r/{evil.NAME}"
@@ -22,11 +21,7 @@ def evil_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("evil") / "data"
     registry = Registry.start(data, "--requests-per-second", "0", is_open=False)
     try:
-        command(registry, "user", "add", "ada", "--password-stdin", stdin=f"{PASSWORD}\n")
-        command(registry, "org", "add", "acme", "--owner", "ada")
-        with registry.client(auth=("ada", PASSWORD)) as client:
-            evil.push(client)
-        evil.write(registry)
+        evil.fill(registry)
         registry.stop()
     finally:
         registry.kill()
